@@ -1,0 +1,72 @@
+"""What one generation is conditioned on: messages of text and views."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Literal
+
+from foveate.images import View
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a model said earlier, as the very token ids that it sampled: text is never tokenised again."""
+
+    token_ids: tuple[int, ...]
+
+
+Part = str | View | Sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; an assistant's is exactly one `Sampled` part, others hold none.
+
+    Raises:
+        ValueError: it is not so.
+    """
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        sampled = [isinstance(part, Sampled) for part in self.parts]
+        if sampled != [True] if self.role == "assistant" else any(sampled):
+            raise ValueError(
+                f"a message of role {self.role!r} cannot hold {len(sampled)} parts, {sum(sampled)} sampled"
+            )
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Context:
+    """The messages, oldest first, that the next generation sees."""
+
+    messages: tuple[Message, ...]
+
+    @classmethod
+    def user(cls, *parts: Part) -> Context:
+        """A fresh context with one user message."""
+        return cls((Message("user", parts),))
+
+    def then(self, *messages: Message) -> Context:
+        """This context with more messages after it."""
+        return Context(self.messages + messages)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Every view in it, in order."""
+        return tuple(part for message in self.messages for part in message.parts if isinstance(part, View))
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for contexts about the same original that show the model the same thing, so that work is shared.
+
+        It does not tell originals apart: the caller does.
+        """
+        return tuple(
+            (message.role, tuple(part.key if isinstance(part, View) else part for part in message.parts))
+            for message in self.messages
+        )

@@ -1,0 +1,129 @@
+"""`foveate data check FILE`: every row and every picture looked at, and what was found in plain words."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.images import open_image
+from foveate.questions.pictures import header_size
+from foveate.questions.problems import BadRow, list_rows
+from foveate.questions.readers import find_file, scan
+from foveate.regions import Size
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a data file holds.
+
+    Attributes:
+        path: the file.
+        rows: how many, good and bad.
+        bad_rows: those that cannot be used, with the mends.
+        warnings: those that can be used but look wrong.
+        with_regions: good rows with true regions.
+        with_choices: good rows with choices.
+        categories: good rows by category, those without one left out.
+        sizes: smallest, median and largest picture of the rows whose picture could be opened, by pixels (upright
+            width and height); empty when there is none.
+    """
+
+    path: Path
+    rows: int
+    bad_rows: tuple[BadRow, ...]
+    warnings: tuple[BadRow, ...]
+    with_regions: int
+    with_choices: int
+    categories: dict[str, int]
+    sizes: tuple[Size, ...]
+
+    @property
+    def good(self) -> int:
+        """Rows that can be used."""
+        return self.rows - len(self.bad_rows)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are rows and all can be used."""
+        return self.rows > 0 and not self.bad_rows
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return {
+            "file": str(self.path),
+            "rows": self.rows,
+            "good": self.good,
+            "bad": len(self.bad_rows),
+            "with_regions": self.with_regions,
+            "with_choices": self.with_choices,
+            "categories": self.categories,
+            "image_sizes": dict(zip(("min", "median", "max"), map(list, self.sizes), strict=False)),
+            "bad_rows": [row.as_json() for row in self.bad_rows],
+            "warnings": [row.as_json() for row in self.warnings],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {self.rows} rows, {self.good} good, {len(self.bad_rows)} bad"]
+        if not self.rows:
+            lines.append("  The file has no rows. Mend: write one question a row")
+        if self.bad_rows:
+            lines += ["", "Bad rows", list_rows(self.path, self.bad_rows)]
+        if self.warnings:
+            lines += ["", "Rows that can be used but look wrong", list_rows(self.path, self.warnings)]
+        if self.good:
+            lines += [
+                "",
+                f"{self.with_choices} with choices, {self.good - self.with_choices} open; "
+                f"{self.with_regions} with true regions",
+            ]
+        if self.categories:
+            lines.append("categories: " + ", ".join(f"{name} {count}" for name, count in self.categories.items()))
+        if self.sizes:
+            smallest, median, largest = (f"{width} x {height}" for width, height in self.sizes)
+            lines.append(f"pictures: {smallest} (smallest), {median} (median), {largest} (largest) pixels")
+        return "\n".join(lines)
+
+
+def check_file(
+    path: str | os.PathLike[str], *, image_folder: str | os.PathLike[str] | None = None, decode: bool = True
+) -> CheckReport:
+    """Reads every row and opens every picture; nothing is raised for a bad row.
+
+    Args:
+        path: as for `load_questions`.
+        image_folder: as for `load_questions`.
+        decode: decode every picture in full, which finds truncated files; False looks at the headers only.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        QuestionFileError: the file as a whole cannot be read.
+        ImportError: Parquet without pyarrow.
+    """
+    file = find_file(path)
+    rows, bad, warnings, sizes = 0, [], [], []
+    regions = choices = 0
+    categories: Counter[str] = Counter()
+    for scanned in scan(file, _decoded_size if decode else header_size, image_folder):
+        rows += 1
+        if scanned.bad:
+            bad.append(scanned.bad)
+        if scanned.warning:
+            warnings.append(scanned.warning)
+        if scanned.outcome.size:
+            sizes.append(scanned.outcome.size)
+        if question := scanned.outcome.question:
+            regions += bool(question.regions)
+            choices += question.choices is not None
+            categories.update([question.category] if question.category is not None else [])
+    sizes.sort(key=lambda size: size[0] * size[1])
+    spread = (sizes[0], sizes[len(sizes) // 2], sizes[-1]) if sizes else ()
+    return CheckReport(
+        file, rows, tuple(bad), tuple(warnings), regions, choices, dict(sorted(categories.items())), spread
+    )
+
+
+def _decoded_size(source: Path | bytes) -> Size:
+    return open_image(source).size

@@ -1,0 +1,180 @@
+"""Where the picture of a row is: a file in the data folder, or bytes in the row, read again when they are needed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import os
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from foveate.images import _FORMATS, MAX_PIXELS, ImageError, open_image
+from foveate.questions.problems import Problem
+from foveate.regions import Size
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}\s*\Z")
+_DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+
+
+def image_source(value: str | bytes | Mapping[str, Any], folder: Path) -> Path | bytes | Problem:
+    """Where a row's picture is: a file inside `folder`, or the bytes it carries.
+
+    Symbolic links that lie in the folder are followed; a path that leads out of it is refused.
+    """
+    if isinstance(value, Mapping):  # the Image feature of Hugging Face's datasets
+        value = value.get("bytes") or value.get("path") or b""
+    if isinstance(value, bytes):
+        return value or Problem("image", "holds neither bytes nor a path", "write the picture's bytes, or its path")
+    if (embedded := decode_base64(value)) is not None:
+        return embedded
+    return _image_path(value, folder)
+
+
+def decode_base64(text: str) -> bytes | None:
+    """The bytes of a picture written as base64 (plain or urlsafe, with or without a `data:` prefix), or None."""
+    prefix = _DATA_URL.match(text)
+    if prefix:
+        text = text[prefix.end() :]
+    elif not _BASE64.match(text):
+        return None
+    try:
+        return base64.b64decode(text.strip().translate({ord("-"): "+", ord("_"): "/"}) + "==")
+    except (binascii.Error, ValueError):
+        return b"" if prefix else None
+
+
+def _image_path(written: str, folder: Path) -> Path | Problem:
+    mend = f"write the picture's path, relative to {folder}"
+    quoted = repr(written if len(written) <= 200 else written[:200] + "...")
+    if not written.strip() or "\0" in written:
+        return Problem("image", f"{quoted} is not a path", mend)
+    if re.match(r"[a-z][a-z0-9+.-]+://", written, re.IGNORECASE):
+        return Problem("image", f"{quoted} is an address", "download it, and write the file's path")
+    if PureWindowsPath(written).drive:
+        return Problem("image", f"{quoted} is a Windows path", mend)
+    # Cut to its end in words, not by following links: a data folder may link to pictures kept elsewhere.
+    inside = os.path.relpath(os.path.join(os.path.abspath(folder), written), os.path.abspath(folder))
+    if inside.split(os.sep)[0] == os.pardir:
+        return Problem("image", f"{quoted} is not in the folder {folder}", "put it there, or name the folder it is in")
+    path = folder / inside
+    try:
+        if path.is_file():
+            return path
+        what = "is a folder" if path.is_dir() else "does not exist"
+    except OSError as error:
+        what = f"cannot be opened ({error.strerror})"
+    if "\\" in written and (folder / written.replace("\\", "/")).is_file():
+        return Problem("image", f"{quoted} {what}", f"write {written.replace(chr(92), '/')!r}")
+    return Problem("image", f"{quoted} {what}", f"put it in {path.parent}, or {mend}")
+
+
+def header_size(source: Path | bytes) -> Size:
+    """Width and height of a picture as `open_image` would return it (upright), from its header alone.
+
+    Raises:
+        ImageError: no picture of a known format, or over the limit of pixels.
+    """
+    name = f"{len(source)} bytes of image data" if isinstance(source, bytes) else os.fspath(source)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
+            width, height = image.size
+            # Not the subclass's method: that of PNG decodes the whole picture. TIFF's size is upright already.
+            exif = Image.Image.getexif(image)
+            turned = image.format != "TIFF" and exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
+        reason = "not a picture of a known format" if isinstance(error, UnidentifiedImageError) else error
+        raise ImageError(f"{name}: {reason}") from None
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name}: {width} x {height} pixels are over the limit of {MAX_PIXELS:,}")
+    return (height, width) if turned else (width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlImage:
+    """A picture written as base64 into a line of a JSONL file: holds its place, not its bytes."""
+
+    file: Path
+    line: int
+    offset: int
+
+    def __call__(self) -> Image.Image:
+        """Reads the line again and decodes the picture.
+
+        Raises:
+            ImageError: it cannot be decoded, or the file has changed.
+        """
+        with self.file.open("rb") as stream:
+            stream.seek(self.offset)
+            line = stream.readline()
+        try:
+            value = json.loads(line)["image"]
+        except (ValueError, KeyError, TypeError):
+            value = None
+        return _decoded(value, f"{self.file}, line {self.line}")
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetImage:
+    """A picture in a row of a Parquet file: holds its place, not its bytes."""
+
+    file: Path
+    row: int
+    group: int
+    index: int
+
+    def __call__(self) -> Image.Image:
+        """Reads the row group's pictures (kept until another group is asked for) and decodes this one.
+
+        Raises:
+            ImageError: it cannot be decoded, or the file has changed.
+        """
+        images = _parquet_images(self.file, self.file.stat().st_mtime_ns, self.group)
+        value = images[self.index].as_py() if self.index < len(images) else None
+        return _decoded(value, f"{self.file}, row {self.row}")
+
+
+@lru_cache(maxsize=1)
+def _parquet_images(file: Path, changed: int, group: int) -> Any:
+    return import_pyarrow().parquet.ParquetFile(file).read_row_group(group, columns=["image"]).column("image")
+
+
+def import_pyarrow() -> Any:
+    """The pyarrow package, with its parquet part.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError("Parquet files need pyarrow: pip install 'foveate[parquet]'") from error
+    return pyarrow
+
+
+def _decoded(value: Any, where: str) -> Image.Image:
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+    content = decode_base64(value) if isinstance(value, str) else value
+    if not isinstance(content, bytes):
+        raise ImageError(f"{where}: no picture there now: the file was changed after its questions were read")
+    try:
+        return open_image(content)
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}") from None

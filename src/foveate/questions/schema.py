@@ -1,0 +1,123 @@
+"""What one question is: in memory (`Question`) and as a row of a file (`QuestionRow`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from foveate.images import ImageSource
+from foveate.regions import Box
+
+Region = tuple[Box, ...]
+"""One true region as nested boxes, smallest first: the smallest sufficient box, then wider contexts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question about one image.
+
+    Attributes:
+        id: unique within its data set.
+        image: a path, encoded bytes, or a function that returns the picture; opened with `images.open_image`.
+        text: the question without its choices.
+        choices: letter to option text, in order; None for an open question.
+        answer: the right letter when there are choices, the answer's text otherwise.
+        regions: the true regions in pixels of the original (upright) image. For evaluation, and for rewards only
+            where a recipe says so: `without_regions` is what an annotation-free recipe trains on.
+        category: for scores by category.
+    """
+
+    id: str
+    image: ImageSource = field(repr=False)
+    text: str
+    answer: str
+    choices: Mapping[str, str] | None = None
+    regions: tuple[Region, ...] = ()
+    category: str | None = None
+
+    def without_regions(self) -> Question:
+        """The same question with no true box in it."""
+        return replace(self, regions=())
+
+
+def choice_letters(count: int) -> list[str]:
+    """The letters of `count` options: A, B, C, ..."""
+    return [chr(ord("A") + i) for i in range(count)]
+
+
+class QuestionRow(BaseModel):
+    """One row of a JSONL or Parquet file, as people write it; its messages say what to mend."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    id: str = Field(min_length=1)
+    image: str | bytes | dict[str, Any]
+    question: str
+    answer: str
+    choices: dict[str, str] | list[str] | None = None
+    regions: list[list[tuple[float, float, float, float]]] | None = None
+    category: str | None = None
+
+    @field_validator("id", "answer", mode="before")
+    @classmethod
+    def _numbers_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("question", "answer")
+    @classmethod
+    def _not_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty: write its text")
+        return value
+
+    @field_validator("regions", mode="before")
+    @classmethod
+    def _flat_boxes_are_one_level(cls, value: Any) -> Any:
+        """Accepts [[x1, y1, x2, y2], ...] too: each box a region with one level."""
+        if isinstance(value, list):
+            return [[region] if _is_flat_box(region) else region for region in value]
+        return value
+
+    @model_validator(mode="after")
+    def _answer_is_a_choice(self) -> QuestionRow:
+        choices = self.lettered_choices()
+        if choices is not None and self.answer not in choices:
+            matches = [letter for letter, text in choices.items() if text == self.answer]
+            if len(matches) != 1:
+                raise ValueError(
+                    f"answer {self.answer!r} is not one of the choices {list(choices)}: "
+                    "write the letter of the right choice, or its exact text"
+                )
+        return self
+
+    def lettered_choices(self) -> dict[str, str] | None:
+        """The choices by letter; a list gets A, B, C, ..."""
+        if self.choices is None or isinstance(self.choices, dict):
+            return self.choices
+        return dict(zip(choice_letters(len(self.choices)), self.choices, strict=True))
+
+    def answer_letter_or_text(self) -> str:
+        """The letter of the right choice, or the answer as written for an open question."""
+        choices = self.lettered_choices()
+        if choices is None or self.answer in choices:
+            return self.answer
+        return next(letter for letter, text in choices.items() if text == self.answer)
+
+    def boxes(self) -> tuple[Region, ...]:
+        """The true regions as boxes; raises ValueError naming the region that is not one."""
+        regions = []
+        for number, levels in enumerate(self.regions or [], start=1):
+            if not levels:
+                raise ValueError(f"region {number} has no box: remove it, or give it [x1, y1, x2, y2]")
+            try:
+                regions.append(tuple(Box(*corners) for corners in levels))
+            except ValueError as error:
+                raise ValueError(f"region {number}: {error}") from None
+        return tuple(regions)
+
+
+def _is_flat_box(region: object) -> bool:
+    return isinstance(region, list | tuple) and len(region) == 4 and all(isinstance(c, int | float) for c in region)

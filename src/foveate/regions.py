@@ -1,0 +1,161 @@
+"""Rectangles in images, the frames they are written in, and how well one covers another.
+
+A `Box` says nothing about which image its pixels belong to: names do (`box_original`, `box_view`), and
+`to_original` / `from_original` cross between the frame a model writes in and the original photograph.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+Size = tuple[int, int]
+"""Width and height of an image, in pixels."""
+
+
+class Frame(StrEnum):
+    """The coordinates a model family writes boxes in."""
+
+    PIXEL = "pixel"
+    """Absolute pixels of the image as the model saw it, after resizing (Qwen2.5-VL)."""
+    THOUSAND = "thousand"
+    """0 to 1000 along each side, whatever the size (Qwen2-VL, Qwen3-VL, InternVL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle with corners (x1, y1) and (x2, y2), in continuous pixels of some image; x grows right, y down.
+
+    Its area is a finite positive number: what is divided by it is never undefined.
+
+    Raises:
+        ValueError: a coordinate is not finite, or the box has no area (or one that floats cannot hold).
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(c) for c in self.corners):
+            raise ValueError(f"box {self.corners} has a coordinate that is not a finite number")
+        if not (self.x1 < self.x2 and self.y1 < self.y2):
+            raise ValueError(f"box {self.corners} is empty: it needs x1 < x2 and y1 < y2")
+        if not 0.0 < self.area < math.inf:
+            raise ValueError(f"box {self.corners} is too small or too large: its area is {self.area}")
+
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """(x1, y1, x2, y2)."""
+        return (self.x1, self.y1, self.x2, self.y2)
+
+    @property
+    def width(self) -> float:
+        """Extent along x."""
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> float:
+        """Extent along y."""
+        return self.y2 - self.y1
+
+    @property
+    def area(self) -> float:
+        """Width times height, in square pixels."""
+        return self.width * self.height
+
+    def intersection(self, other: Box) -> float:
+        """Area shared with `other`, in square pixels; 0 when they only touch."""
+        width = min(self.x2, other.x2) - max(self.x1, other.x1)
+        height = min(self.y2, other.y2) - max(self.y1, other.y1)
+        return width * height if width > 0 and height > 0 else 0.0
+
+    def contains(self, other: Box) -> bool:
+        """Whether `other` lies inside this box, edges included."""
+        return self.x1 <= other.x1 and self.y1 <= other.y1 and self.x2 >= other.x2 and self.y2 >= other.y2
+
+    def clipped(self, size: Size) -> Box | None:
+        """The part inside an image of `size`, or None when nothing of it is (a box that only touches has no part)."""
+        x1, y1, x2, y2 = max(self.x1, 0.0), max(self.y1, 0.0), min(self.x2, size[0]), min(self.y2, size[1])
+        return Box(x1, y1, x2, y2) if x1 < x2 and y1 < y2 and (x2 - x1) * (y2 - y1) > 0 else None
+
+    def scaled(self, factor_x: float, factor_y: float) -> Box:
+        """Every x multiplied by `factor_x` and every y by `factor_y`, both positive."""
+        return Box(self.x1 * factor_x, self.y1 * factor_y, self.x2 * factor_x, self.y2 * factor_y)
+
+    def grown_to(self, min_side: float, size: Size) -> Box:
+        """Grown around its centre until both sides are `min_side`, moved (not cut) to stay inside an image of `size`.
+
+        A side never exceeds the image: in an image smaller than `min_side` the box spans it. What was inside the
+        image stays covered; a box wholly outside is moved to the nearest edge.
+        """
+        x1, x2 = _grow(self.x1, self.x2, min_side, size[0])
+        y1, y2 = _grow(self.y1, self.y2, min_side, size[1])
+        return Box(x1, y1, x2, y2)
+
+
+def _grow(low: float, high: float, least: float, limit: float) -> tuple[float, float]:
+    if high - low < least:
+        middle = (low + high) / 2
+        low, high = min(low, middle - least / 2), max(high, middle + least / 2)
+    if high - low >= limit:
+        return 0.0, float(limit)
+    if low < 0:
+        return 0.0, high - low
+    if high > limit:
+        return max(low - (high - limit), 0.0), float(limit)
+    return low, high
+
+
+def iou(first: Box, second: Box) -> float:
+    """Intersection over union, in [0, 1]. Both boxes in the same frame."""
+    shared = first.intersection(second)
+    small, large = sorted((first.area, second.area))
+    return shared / (large + (small - shared))  # in this order rounding leaves it symmetric and at most 1
+
+
+def iog(predicted: Box, true: Box) -> float:
+    """Intersection over ground truth: the share of the true box that the predicted one covers, in [0, 1].
+
+    HART calls a region right when this exceeds 0.3 (arXiv 2602.23615, grounding evaluation). A box over the whole
+    image scores 1: read it beside the box area.
+    """
+    return predicted.intersection(true) / true.area
+
+
+def to_original(box: Box, frame: Frame | str, input_size: Size, original_size: tuple[float, float]) -> Box:
+    """A box as the model wrote it, in pixels of the original image.
+
+    What lies inside the input lies inside the original, to the last bit: the far edge maps to the far edge.
+
+    Args:
+        box: in `frame`.
+        frame: the coordinates of the model's family.
+        input_size: width and height of the image as the model saw it (used by the pixel frame only).
+        original_size: width and height of the original, upright image.
+
+    Raises:
+        ValueError: an unknown frame, or a box so small that rounding leaves nothing of it.
+    """
+    return _rescaled(box, _extent(frame, input_size), original_size)
+
+
+def from_original(box: Box, frame: Frame | str, input_size: Size, original_size: tuple[float, float]) -> Box:
+    """The inverse of `to_original`: a box of the original image in the coordinates a model would write.
+
+    Raises:
+        ValueError: as `to_original`.
+    """
+    return _rescaled(box, original_size, _extent(frame, input_size))
+
+
+def _extent(frame: Frame | str, input_size: Size) -> Size:
+    """The largest x and y that can be written in a frame."""
+    return (1000, 1000) if Frame(frame) is Frame.THOUSAND else input_size
+
+
+def _rescaled(box: Box, old: tuple[float, float], new: tuple[float, float]) -> Box:
+    # Multiplied before divided: multiplying by the rounded ratio would put the far edge beside the image's own.
+    return Box(box.x1 * new[0] / old[0], box.y1 * new[1] / old[1], box.x2 * new[0] / old[0], box.y2 * new[1] / old[1])
