@@ -1,0 +1,122 @@
+"""From a path or hub id to a model that can be spoken to."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2_5_VLForConditionalGeneration,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from foveate.families import tiny
+from foveate.families.base import VLM, UnsupportedModelError
+from foveate.families.qwen2_5_vl import Qwen25VL
+
+EMBEDDED = "tiny"
+"""The name of the model that ships with the package."""
+
+_HUB_ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
+_NEEDED = (
+    ("the configuration", ("config.json",)),
+    ("the weights in safetensors", ("model.safetensors", "model.safetensors.index.json")),
+    ("the tokenizer", ("tokenizer.json", "vocab.json")),
+    ("the tokenizer's configuration", ("tokenizer_config.json",)),
+    ("the image processor", ("preprocessor_config.json", "processor_config.json")),
+)
+"""What a checkpoint folder holds, each in one of these files."""
+
+
+def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: torch.dtype = torch.float32) -> VLM:
+    """Loads a checkpoint from a folder, from the hub, or the embedded one (`"tiny"`). Safetensors only, no remote code.
+
+    Args:
+        model: a folder in `save_pretrained` layout, with tokenizer, chat template and image processor; or a hub id.
+            What can only be a path (it begins with `.`, `/` or `~`, is deeper than a hub id, or its parent folder
+            exists) is never looked up on the hub.
+        revision: of a hub id.
+        dtype: of the weights.
+
+    Raises:
+        UnsupportedModelError: the architecture is not one of the supported families, or a part is missing or does not
+            fit.
+        OSError: there is no such folder or hub id, or the hub cannot be reached.
+    """
+    path = str(tiny.path()) if str(model) == EMBEDDED else _checkpoint(model)
+    with _reading("configuration", path):
+        config = AutoConfig.from_pretrained(path, **_at(revision))
+    if config.model_type != Qwen25VL.name:
+        raise UnsupportedModelError(
+            f"{path} is a {config.model_type!r} model; supported: {Qwen25VL.name} (Qwen2.5-VL). "
+            "Models with linear-attention layers (Qwen3.5) cannot share a packed row and never will be."
+        )
+    with _reading("tokenizer", path):
+        tokenizer = AutoTokenizer.from_pretrained(path, **_at(revision))
+    if not tokenizer.chat_template:
+        raise UnsupportedModelError(
+            f"{path}: the tokenizer has no chat template: add the model's chat_template.jinja to the folder"
+        )
+    with _reading("image processor", path):
+        processor = Qwen2VLImageProcessorPil.from_pretrained(path, **_at(revision))
+    family = Qwen25VL(config, tokenizer, processor)
+    with _reading("weights", path):
+        weights = _weights(path, config, revision, dtype)
+    weights.eval()  # dropout stays off in training too: old and new log-probs must be of one function
+    return VLM(weights, family)
+
+
+def _checkpoint(model: str | Path) -> str:
+    """The folder, checked for its parts, or what can only be a hub id."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        for part, names in _NEEDED:
+            if not any((path / name).is_file() for name in names):
+                raise UnsupportedModelError(f"{path} lacks {part}: there is no {' or '.join(names)}")
+        return str(path)
+    if path.exists():
+        raise UnsupportedModelError(f"{path} is a file: name the folder of the checkpoint")
+    written = os.fspath(model)
+    # A name in a folder that is there is a misspelt path, not an organisation's model.
+    if not _HUB_ID.fullmatch(written) or ("/" in written and path.parent.is_dir()):
+        raise FileNotFoundError(f"there is no folder {path}")
+    return written
+
+
+def _weights(path: str, config: PretrainedConfig, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **_at(revision)
+    )
+    weights: PreTrainedModel = loaded[0]
+    if missing := sorted({*loaded[1]["missing_keys"], *(str(key) for key in loaded[1]["mismatched_keys"])}):
+        raise UnsupportedModelError(
+            f"{path}: {len(missing)} weights of the model are missing or of another shape, {missing[0]} first: "
+            "they would be random"
+        )
+    return weights
+
+
+def _at(revision: str | None) -> dict[str, Any]:
+    return {} if revision is None else {"revision": revision}
+
+
+@contextmanager
+def _reading(part: str, path: str) -> Iterator[None]:
+    """What transformers raises over a broken file (JSON, safetensors, an unknown model_type), with the names."""
+    try:
+        yield
+    except UnsupportedModelError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        kind = OSError if isinstance(error, OSError) else UnsupportedModelError
+        raise kind(f"{path}: its {part} cannot be read: {reason}") from error

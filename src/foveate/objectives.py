@@ -1,0 +1,105 @@
+"""Objectives as pure functions of tensors: advantages, AP-GRPO's weights, the clipped policy loss, KL.
+
+Axes: G episodes of a group.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class GroupWeights(NamedTuple):
+    """What each episode of a group counts for; all of shape (G,)."""
+
+    advantages: Tensor
+    policy_weights: Tensor
+    kl_weights: Tensor
+
+
+def group_advantages(rewards_G: Tensor) -> Tensor:
+    """(r_i - mean(r)) / std(r) over the group, with the population's standard deviation.
+
+    Equal rewards, and a group of one, give zeros. TRL divides by the sample's standard deviation instead: its
+    advantages are smaller by sqrt((G - 1) / G).
+    """
+    centred_G = rewards_G - rewards_G.mean()
+    # Compared to the size of the rewards: 0.1 three times has a mean that is not exactly 0.1.
+    if float(centred_G.abs().max()) <= 1e-6 * max(1.0, float(rewards_G.abs().max())):
+        return torch.zeros_like(centred_G)
+    return centred_G / centred_G.square().mean().sqrt()
+
+
+def ap_grpo_weights(rewards_G: Tensor, k: float, beta: float) -> GroupWeights:
+    """AP-GRPO's advantages and weights (HART, arXiv 2602.23615, eq. 6).
+
+        A_i   = (r_i - mean(r)) / std(r)
+        mu1_i = 1 + k (r_i - mean(r))          weight of the policy term of response i
+        mu2_i = beta (1 - k (r_i - mean(r)))   weight of the KL term of response i
+
+    k = 0 is GRPO: all policy weights 1, all KL weights beta.
+
+    Args:
+        rewards_G: one reward per episode of one group, shape (G,), G >= 1; the paper's are 0 or 1.
+        k: preference for right answers, 0.6 in the paper. Weights stay positive for k < 1 and rewards in [0, 1].
+        beta: strength of the KL term.
+
+    Raises:
+        ValueError: the rewards are not a vector, empty, or not finite, or k or beta is negative.
+    """
+    rewards_G = torch.as_tensor(rewards_G)
+    if not rewards_G.is_floating_point():
+        rewards_G = rewards_G.float()
+    if rewards_G.ndim != 1 or not len(rewards_G):
+        raise ValueError(f"rewards must be a vector with one entry per episode, not of shape {tuple(rewards_G.shape)}")
+    if not bool(rewards_G.isfinite().all()):
+        raise ValueError(f"rewards must be finite, not {rewards_G.tolist()}")
+    if k < 0 or beta < 0:
+        raise ValueError(f"k and beta must not be negative, not k={k}, beta={beta}")
+    centred_G = rewards_G - rewards_G.mean()
+    return GroupWeights(group_advantages(rewards_G), 1 + k * centred_G, beta * (1 - k * centred_G))
+
+
+def policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_low: float, clip_high: float
+) -> Tensor:
+    """The clipped surrogate of PPO per token, to be minimised: -min(ratio A, clip(ratio, 1 - low, 1 + high) A).
+
+    All tensors broadcast to one entry per token. With one update per batch the old log-probs are the new ones,
+    detached: the value is then -A and the gradient -A times that of the log-prob.
+    """
+    ratio = (logprobs - old_logprobs).exp()
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    return -torch.minimum(ratio * advantages, clipped * advantages)
+
+
+def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """Schulman's k3 estimate of KL(policy || reference) per sampled token, >= 0: exp(d) - d - 1, d = ref - policy."""
+    difference = ref_logprobs - logprobs
+    return difference.exp() - difference - 1
+
+
+def token_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    ref_logprobs: Tensor | None,
+    weights: GroupWeights,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+) -> Tensor:
+    """Minus the summand of AP-GRPO's J per token: mu1 * clipped policy term + mu2 * KL (HART, eq. 6).
+
+    A batch's loss is the mean over episodes of the mean over each episode's own tokens.
+
+    Args:
+        logprobs: with gradient, one per sampled token.
+        old_logprobs: of the policy that sampled, computed in the same layout.
+        ref_logprobs: of the reference; None when beta is 0.
+        weights: those of each token's episode, broadcasting against the tokens.
+        clip_low, clip_high: how far the ratio may go below and above 1.
+    """
+    policy = policy_loss(logprobs, old_logprobs, weights.advantages, clip_low, clip_high)
+    loss = weights.policy_weights * policy
+    return loss if ref_logprobs is None else loss + weights.kl_weights * kl_k3(logprobs, ref_logprobs)

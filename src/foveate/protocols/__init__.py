@@ -1,0 +1,35 @@
+"""How a question is asked, and how the replies are read."""
+
+from foveate.protocols.answers import is_right, parse_answer
+from foveate.protocols.base import (
+    Ask,
+    Completion,
+    FinishReason,
+    Problem,
+    Protocol,
+    Stop,
+    StopReason,
+    Subject,
+    Turn,
+)
+from foveate.protocols.direct import Direct
+from foveate.protocols.locate import LocateThenAnswer
+from foveate.protocols.parsing import ParsedBoxes, parse_boxes
+
+__all__ = [
+    "Ask",
+    "Completion",
+    "Direct",
+    "FinishReason",
+    "LocateThenAnswer",
+    "ParsedBoxes",
+    "Problem",
+    "Protocol",
+    "Stop",
+    "StopReason",
+    "Subject",
+    "Turn",
+    "is_right",
+    "parse_answer",
+    "parse_boxes",
+]

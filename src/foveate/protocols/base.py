@@ -1,0 +1,156 @@
+"""What a protocol is: given the episode so far, what the model is shown next, or why it stops."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol as Interface
+
+from PIL import Image
+
+from foveate.context import Context
+from foveate.images import PixelBudget, View, crop_view, full_view
+from foveate.questions.schema import Question
+from foveate.regions import Box, Frame
+
+
+class Problem(StrEnum):
+    """What was wrong with a model's output."""
+
+    NO_BOX = "no_box"
+    """Nothing that could be read as a box."""
+    MALFORMED = "malformed"
+    """A box with the wrong number of coordinates, or with one that is not a finite number."""
+    REVERSED = "reversed"
+    """x1 >= x2 or y1 >= y2."""
+    OUTSIDE = "outside"
+    """A box not wholly inside the image that the model saw."""
+    TOO_MANY = "too_many"
+    """More boxes than asked for; the first ones count."""
+    OVER_LENGTH = "over_length"
+    """The reply was cut off by the limit on new tokens."""
+    NO_ANSWER = "no_answer"
+    """Nothing that could be read as an answer to the question."""
+
+
+class FinishReason(StrEnum):
+    """Why a generator stopped writing."""
+
+    END = "end"
+    """The model ended its reply."""
+    LENGTH = "length"
+    """The limit on new tokens was reached."""
+
+
+class StopReason(StrEnum):
+    """Why an episode ended."""
+
+    ANSWERED = "answered"
+    """The answer turn was reached and an answer read from it."""
+    UNPARSED = "unparsed"
+    """The answer turn was reached, but holds no answer that could be read."""
+    NO_REGION = "no_region"
+    """No valid box was located, and the protocol has nothing to fall back on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a generator returns for one sample.
+
+    Attributes:
+        token_ids: as sampled, the end-of-reply token included.
+        logprobs: of each token under the sampling temperature and the full vocabulary, or empty where the generator
+            cannot tell.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One generation within an episode, and what was read from it.
+
+    Attributes:
+        context: what the model was shown.
+        boxes: valid boxes of a locating turn, in original pixels.
+        located: whether this turn was asked for boxes.
+        problem: what was wrong with the output, if anything.
+    """
+
+    context: Context
+    completion: Completion
+    boxes: tuple[Box, ...] = ()
+    located: bool = False
+    problem: Problem | None = None
+
+
+class FamilyTraits(Interface):
+    """What a protocol needs to know of a model family (met by `families.Family`)."""
+
+    @property
+    def frame(self) -> Frame: ...  # noqa: D102
+
+    @property
+    def box_style(self) -> str: ...  # noqa: D102
+
+    @property
+    def multiple(self) -> int: ...  # noqa: D102
+
+    @property
+    def budget(self) -> PixelBudget: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an episode is about: the question, its original picture, and the family that is asked."""
+
+    question: Question
+    image: Image.Image
+    family: FamilyTraits
+    _views: dict[tuple[Box | None, PixelBudget], View] = field(default_factory=dict, repr=False, compare=False)
+
+    def full_view(self, budget: PixelBudget | None = None) -> View:
+        """The whole image under a budget, the family's own where None; made once for all episodes of the question."""
+        key = (None, budget or self.family.budget)
+        if key not in self._views:
+            self._views[key] = full_view(self.image, key[1], self.family.multiple)
+        return self._views[key]
+
+    def crop_view(self, box: Box, budget: PixelBudget | None = None) -> View:
+        """A crop of the original (`box` in its pixels), likewise made once."""
+        key = (box, budget or self.family.budget)
+        if key not in self._views:
+            self._views[key] = crop_view(self.image, box, key[1], self.family.multiple)
+        return self._views[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Show the model this context next."""
+
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the episode; `answer` is a letter for multiple choice, the answer's text otherwise."""
+
+    reason: StopReason
+    answer: str | None = None
+
+
+class Protocol(ABC):
+    """How a question is asked. Stateless: everything is in the turns so far."""
+
+    @abstractmethod
+    def next(self, subject: Subject, turns: Sequence[Turn]) -> Ask | Stop:
+        """What the model is shown after `turns`, or why the episode ends."""
+
+    @abstractmethod
+    def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
+        """What the model said in reply to `context`, which came after `turns`."""

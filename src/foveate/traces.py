@@ -1,0 +1,69 @@
+"""Episodes as rows of a JSONL file, for people and viewers to look at later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from foveate.episodes import Episode
+
+
+def episode_record(episode: Episode) -> dict[str, Any]:
+    """One episode as plain data. Boxes are in original pixels; pictures are left out (the question's id names them)."""
+    return {
+        "question": episode.question.id,
+        "text": episode.question.text,
+        "expected": episode.question.answer,
+        "answer": episode.answer,
+        "stop": episode.stop.value,
+        "image_size": episode.image_size,
+        "turns": [
+            {
+                "text": turn.completion.text,
+                "tokens": len(turn.completion.token_ids),
+                "finish": turn.completion.finish_reason.value,
+                "problem": turn.problem.value if turn.problem else None,
+                "boxes": [list(box.corners) for box in turn.boxes],
+                "views": [
+                    {"source": list(view.source.corners), "shown": list(view.size)} for view in turn.context.views
+                ],
+            }
+            for turn in episode.turns
+        ],
+    }
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Appends one JSON object a line, in one write."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file; a last line that a crash cut off is left out.
+
+    Raises:
+        ValueError: a line before the last is not JSON.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+    return rows
+
+
+def drop_rows_from(path: Path, step: int) -> None:
+    """Removes the rows of `step` and later, which a resumed run will write again."""
+    if path.exists():
+        kept = [row for row in read_rows(path) if row["step"] < step]
+        replacement = path.with_suffix(".tmp")
+        replacement.unlink(missing_ok=True)
+        append_rows(replacement, kept)
+        replacement.replace(path)

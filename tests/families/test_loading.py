@@ -1,0 +1,155 @@
+"""From a path or hub id to a model, and what is said when a part is missing."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.models import noise_view
+
+from foveate.context import Context
+from foveate.families import EMBEDDED, UnsupportedModelError, load, tiny
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the embedded checkpoint, to be broken."""
+    target = tmp_path / "checkpoint"
+    shutil.copytree(tiny.path(), target, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    return target
+
+
+def change_config(folder, **changes):
+    file = folder / "config.json"
+    config = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def same(first, second):
+    assert first.model.state_dict().keys() == second.model.state_dict().keys()
+    for name, weight in first.model.state_dict().items():
+        assert torch.equal(weight, second.model.state_dict()[name]), name
+    context = Context.user(noise_view(4, 3), "locate red")
+    one, two = first.family.encode(context), second.family.encode(context)
+    assert one.token_ids == two.token_ids
+    assert torch.equal(one.images["pixel_values"], two.images["pixel_values"])
+    assert first.family.budget == second.family.budget
+    assert first.family.box_style == second.family.box_style
+    assert first.family.forbidden_token_ids() == second.family.forbidden_token_ids()
+
+
+def test_the_embedded_model_is_the_default():
+    vlm = load()
+    same(vlm, load(EMBEDDED))
+    same(vlm, load(tiny.path()))
+    assert not vlm.model.training
+    assert vlm.model.dtype == torch.float32
+    assert vlm.device.type == "cpu"
+
+
+def test_the_weights_precision_can_be_chosen():
+    assert load(dtype=torch.bfloat16).model.dtype == torch.bfloat16
+
+
+def test_saved_and_loaded_again_it_is_the_same(tmp_path):
+    vlm = load()
+    with torch.no_grad():
+        next(vlm.model.parameters()).add_(1.0)
+    vlm.save(tmp_path / "a" / "b")
+    same(vlm, load(tmp_path / "a" / "b"))
+    same(vlm, load(str(tmp_path / "a" / "b")))
+
+
+def test_a_checkpoint_with_qwens_tokenizer_survives_the_round_trip(qwen_vlm, tmp_path):
+    qwen_vlm.save(tmp_path)
+    loaded = load(tmp_path)
+    same(qwen_vlm, loaded)
+    assert loaded.family.tokenizer.chat_template == qwen_vlm.family.tokenizer.chat_template
+    assert loaded.family.eos_token_id == 151_645
+    assert loaded.family.pad_token_id == 151_643
+    assert loaded.family.box_style == "json"
+
+
+@pytest.mark.parametrize(
+    "name", ["/no/such/folder", "./nope", "../nope", "runs/demo/nope", "a/b/c/d", "~/no-such-folder-here"]
+)
+def test_a_missing_folder_is_said_at_once_and_not_looked_up(name, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        load(name)
+
+
+def test_a_misspelt_name_in_a_folder_that_exists_is_no_hub_id(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="runs/nope"):
+        load("runs/nope")
+
+
+@pytest.mark.parametrize("name", ["some-organisation/some-model", "no-such-model"])
+def test_a_hub_id_that_cannot_be_had_is_an_os_error(name):
+    with pytest.raises(OSError, match=name):
+        load(name)
+
+
+def test_a_file_is_no_checkpoint(folder):
+    with pytest.raises(UnsupportedModelError, match="is a file"):
+        load(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ("config.json", "configuration"),
+        ("model.safetensors", "weights"),
+        ("tokenizer.json", "tokenizer"),
+        ("tokenizer_config.json", "tokenizer"),
+        ("preprocessor_config.json", "image processor"),
+        ("chat_template.jinja", "chat template"),
+    ],
+)
+def test_a_missing_file_is_named(folder, file, part):
+    (folder / file).unlink()
+    with pytest.raises(UnsupportedModelError, match=part) as caught:
+        load(folder)
+    assert file in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_pickled_weights_are_not_opened(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UnsupportedModelError, match=r"model\.safetensors"):
+        load(folder)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3_5", "martian", None])
+def test_other_models_are_refused_by_name(folder, kind):
+    change_config(folder, model_type=kind)
+    with pytest.raises(UnsupportedModelError, match=kind or "model_type"):
+        load(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"<html>not found</html>"])
+def test_broken_files_are_errors_a_person_can_read(folder, file, content):
+    (folder / file).write_bytes(content)
+    with pytest.raises((UnsupportedModelError, OSError)) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_missing_weights_are_not_made_up(folder):
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if "mlp.gate_proj" in name)
+    del weights[name]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(UnsupportedModelError, match="1 weights"):
+        load(folder)
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder):
+    change_config(folder, image_token_id=9)
+    with pytest.raises(UnsupportedModelError, match="not of one checkpoint"):
+        load(folder)

@@ -1,0 +1,199 @@
+"""Episodes: who is asked what, how often, and with which random numbers."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tests.scripted import ScriptedGenerator, picture, question
+
+from foveate.episodes import run_episodes
+from foveate.generators.base import Sampling
+from foveate.images import ImageError
+from foveate.protocols import Direct, LocateThenAnswer, StopReason
+
+CARD = "[112, 56, 168, 112]"
+REPLIES = ("[0, 0, 112, 112]", "[28, 28, 112, 112]", CARD, "no box", "[9, 9, 3, 3]")
+
+
+def by_seed(context, seed):
+    """Random, but decided by the context and the seed, as a model's replies are."""
+    words = str(context.messages[0].parts[-1])
+    return REPLIES[seed % len(REPLIES)] if "bbox_2d" in words else "AB?"[seed % 3]
+
+
+def said(groups):
+    """What can be compared of two runs: views are equal only to themselves."""
+    return [
+        (
+            group.question.id,
+            [
+                (
+                    episode.answer,
+                    episode.stop,
+                    [(turn.context.key, turn.completion, turn.boxes) for turn in episode.turns],
+                )
+                for episode in group.episodes
+            ],
+        )
+        for group in groups
+    ]
+
+
+def questions(count):
+    return [question(f"q{i}", answer="AB"[i % 2]) for i in range(count)]
+
+
+@settings(max_examples=8)
+@given(at_once=st.integers(1, 9), n=st.integers(1, 5), seed=st.integers(0, 2**64))
+def test_results_do_not_depend_on_how_many_run_at_once(at_once, n, seed):
+    protocol = LocateThenAnswer(without_region="full_image")
+    whole = run_episodes(questions(7), protocol, ScriptedGenerator(by_seed), n=n, seed=seed)
+    parts = run_episodes(questions(7), protocol, ScriptedGenerator(by_seed), n=n, seed=seed, at_once=at_once)
+    assert said(whole) == said(parts)
+
+
+def test_seeds_do_not_depend_on_the_batch_the_order_or_the_number_of_episodes():
+    def seeds(asked, n):
+        generator = ScriptedGenerator(by_seed)
+        groups = run_episodes(asked, LocateThenAnswer(), generator, n=n, seed=5)
+        return {group.question.id: [e.turns[0].completion for e in group.episodes] for group in groups}
+
+    all_of_them = seeds(questions(6), 4)
+    assert seeds(questions(6)[::-1], 4) == all_of_them
+    assert seeds([question("q3")], 4)["q3"] == all_of_them["q3"]
+    assert seeds([question("q3")], 2)["q3"] == all_of_them["q3"][:2]
+
+
+def test_every_episode_and_turn_has_its_own_seed_and_runs_theirs():
+    def seeds(seed):
+        generator = ScriptedGenerator(lambda context, seed: CARD)
+        run_episodes(questions(5), LocateThenAnswer(), generator, n=4, seed=seed)
+        return [s for request in generator.requests for s in request.seeds]
+
+    drawn = seeds(0)
+    assert len(set(drawn)) == len(drawn) == 5 * 4 * 2
+    assert all(0 <= seed < 2**63 for seed in drawn)
+    assert not set(drawn) & set(seeds(1))
+    assert drawn == seeds(0)
+
+
+def test_the_seeds_are_the_same_on_every_machine():
+    """Runs are resumed elsewhere: these must not change."""
+    generator = ScriptedGenerator(["B"])
+    run_episodes([question("q")], Direct(), generator, n=2, seed=7)
+    assert generator.requests[0].seeds == (2525401927468964288, 5421761263353149417)
+
+
+def test_shared_contexts_are_asked_once():
+    generator = ScriptedGenerator(by_seed)
+    groups = run_episodes(questions(3), LocateThenAnswer(), generator, n=8, seed=3)
+    first, second = generator.batches
+    assert [len(request.seeds) for request in first] == [8, 8, 8]
+    for group in groups:
+        crops = [e.turns[1].context for e in group.episodes if len(e.turns) == 2]
+        assert len({id(context) for context in crops}) == len({context.key for context in crops})
+    answered = sum(len(e.turns) == 2 for group in groups for e in group.episodes)
+    assert sum(len(request.seeds) for request in second) == answered
+    assert len(second) == sum(
+        len({e.turns[1].context.key for e in group.episodes if len(e.turns) == 2}) for group in groups
+    )
+    assert len(second) < answered
+
+
+def test_contexts_of_different_pictures_are_not_shared_though_they_look_alike():
+    generator = ScriptedGenerator(["B"])
+    run_episodes([question("q1"), question("q2")], Direct(), generator, n=2)
+    assert [len(request.seeds) for request in generator.requests] == [2, 2]
+
+
+def test_each_picture_is_opened_once_and_let_go():
+    opened = []
+
+    def source():
+        image = picture()
+        opened.append(weakref.ref(image))
+        return image
+
+    asked = [question(f"q{i}", image=source) for i in range(5)]
+    alive = []
+
+    def progress(count):
+        gc.collect()
+        alive.append((count, sum(image() is not None for image in opened)))
+
+    groups = run_episodes(asked, LocateThenAnswer(), ScriptedGenerator(by_seed), n=6, at_once=2, on_progress=progress)
+    assert len(opened) == 5
+    assert alive == [(2, 0), (2, 0), (1, 0)]
+    assert len(groups) == 5
+
+
+def test_crops_are_cut_from_the_original_pixels():
+    rng = np.random.default_rng(0)
+    original = Image.fromarray(rng.integers(0, 256, (840, 1120, 3), np.uint8))
+    ((_, (episode,)),) = run_episodes(
+        [question(image=lambda: original)], LocateThenAnswer(), ScriptedGenerator([CARD, "B"])
+    )
+    (view,) = episode.turns[1].context.views
+    part = original.crop((280, 140, 420, 280))
+    assert view.source.corners == (280, 140, 420, 280)
+    assert np.array_equal(np.asarray(view.image), np.asarray(part.resize(view.size, Image.Resampling.BICUBIC)))
+
+
+def test_groups_hold_their_questions_in_order_with_n_episodes_each():
+    asked = questions(5)
+    groups = run_episodes(iter(asked), LocateThenAnswer(), ScriptedGenerator(by_seed), n=3, at_once=2)
+    assert [group.question for group in groups] == asked
+    for group in groups:
+        assert len(group.episodes) == 3
+        assert all(episode.question.id == group.question.id for episode in group.episodes)
+        assert all(episode.image_size == (1120, 840) for episode in group.episodes)
+
+
+def test_episodes_that_end_early_leave_the_batch():
+    generator = ScriptedGenerator(["no box"])
+    groups = run_episodes(questions(2), LocateThenAnswer(), generator, n=3)
+    assert len(generator.batches) == 1
+    assert {episode.stop for group in groups for episode in group.episodes} == {StopReason.NO_REGION}
+
+
+def test_no_questions_no_work():
+    generator = ScriptedGenerator([])
+    assert run_episodes([], Direct(), generator) == []
+    assert generator.batches == []
+
+
+def test_a_picture_that_cannot_be_used_is_named_with_its_question(tmp_path):
+    with pytest.raises(ImageError, match=r"question q7: .*gone\.png"):
+        run_episodes([question("q7", image=tmp_path / "gone.png")], Direct(), ScriptedGenerator(["B"]))
+
+
+@pytest.mark.parametrize("options", [{"n": 0}, {"at_once": 0}, {"n": -1}])
+def test_nothing_is_not_run(options):
+    with pytest.raises(ValueError, match="at_once"):
+        run_episodes(questions(1), Direct(), ScriptedGenerator(["B"]), **options)
+
+
+def test_the_sampling_is_passed_on():
+    passed = []
+
+    class Listening(ScriptedGenerator):
+        def generate(self, requests, sampling):
+            passed.append(sampling)
+            return super().generate(requests, sampling)
+
+    run_episodes(questions(1), Direct(), Listening(["B"]), sampling=Sampling(0.3, 17))
+    run_episodes(questions(1), Direct(), Listening(["B"]))
+    assert passed == [Sampling(0.3, 17), Sampling()]
+
+
+def test_a_generator_that_loses_a_reply_is_found_out():
+    class Losing(ScriptedGenerator):
+        def generate(self, requests, sampling):
+            return [replies[:-1] for replies in super().generate(requests, sampling)]
+
+    with pytest.raises(ValueError, match="zip"):
+        run_episodes(questions(1), Direct(), Losing(["B"]), n=2)
