@@ -1,0 +1,215 @@
+"""What a recipe may say. A recipe is data: it names a protocol, rewards and an objective, and holds no code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from foveate.errors import FoveateError
+from foveate.images import PixelBudget
+from foveate.protocols import Direct, LocateThenAnswer, Protocol
+from foveate.rewards import TERMS
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class RecipeError(FoveateError, ValueError):
+    """A recipe or an override that cannot be used; the message names the setting and the mend."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Images(_Section):
+    """Pixel budgets; the checkpoint's own where None."""
+
+    min_pixels: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
+    crop_max_pixels: PositiveInt | None = None
+
+    def view_budget(self, own: PixelBudget) -> PixelBudget:
+        """The budget of the full image."""
+        return _budget(self.min_pixels, self.max_pixels, own)
+
+    def crop_budget(self, own: PixelBudget) -> PixelBudget:
+        """The budget of one crop."""
+        return _budget(self.min_pixels, self.crop_max_pixels or self.max_pixels, own)
+
+
+def _budget(least: int | None, most: int | None, own: PixelBudget) -> PixelBudget:
+    most = most or own.max_pixels
+    return PixelBudget(min(least or own.min_pixels, most), most)
+
+
+class DirectSettings(_Section):
+    """Answer from the small view."""
+
+    name: Literal["direct"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return Direct(view_budget=images.view_budget(own))
+
+
+class LocateSettings(_Section):
+    """Locate on the small view, answer from crops of the original."""
+
+    name: Literal["locate_answer"]
+    withhold_full_image: bool = True
+    max_boxes: PositiveInt = 4
+    without_region: Literal["stop", "full_image"] = "stop"
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return LocateThenAnswer(
+            withhold_full_image=self.withhold_full_image,
+            max_boxes=self.max_boxes,
+            without_region=self.without_region,
+            view_budget=images.view_budget(own),
+            crop_budget=images.crop_budget(own),
+        )
+
+
+class Objective(_Section):
+    """AP-GRPO; k = 0 is GRPO."""
+
+    k: float = Field(default=0.0, ge=0, lt=1)
+    beta: float = Field(default=0.04, ge=0)
+    clip_low: float = Field(default=0.2, gt=0, le=1)
+    clip_high: float = Field(default=0.2, gt=0)
+
+
+class Rollout(_Section):
+    """How a group is sampled."""
+
+    group_size: PositiveInt = 8
+    temperature: float = Field(default=1.0, gt=0)
+    max_new_tokens: PositiveInt = 512
+
+
+class Optimisation(_Section):
+    """AdamW and the shape of a step."""
+
+    learning_rate: float = Field(default=1e-6, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    schedule: Literal["constant", "linear"] = "constant"
+    """Of the learning rate after warm-up; linear goes to 0 at the last step."""
+    steps: PositiveInt = 80
+    questions_per_step: PositiveInt = 16
+    questions_per_update: PositiveInt | None = None
+    """Fewer than `questions_per_step`: several updates per batch of rollouts, each on other questions."""
+    tokens_per_batch: PositiveInt = 16_384
+    """Positions of one forward and backward, padding included."""
+
+
+class Recipe(_Section):
+    """One training stage, as a method table of a paper has it."""
+
+    name: str
+    title: str
+    paper: str | None = None
+    protocol: Annotated[DirectSettings | LocateSettings, Field(discriminator="name")]
+    images: Images = Images()
+    rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
+    objective: Objective = Objective()
+    rollout: Rollout = Rollout()
+    optimisation: Optimisation = Optimisation()
+    assumptions: dict[str, str] = {}
+    """Setting to reason, where the paper is silent or could not be had."""
+
+    @field_validator("rewards")
+    @classmethod
+    def _known_rewards(cls, rewards: dict[str, float]) -> dict[str, float]:
+        if unknown := rewards.keys() - TERMS.keys():
+            raise ValueError(f"unknown reward {', '.join(sorted(unknown))}; there are: {', '.join(TERMS)}")
+        return rewards
+
+    @model_validator(mode="after")
+    def _updates_divide_a_step(self) -> Recipe:
+        own = self.optimisation.questions_per_update
+        if own and self.optimisation.questions_per_step % own:
+            raise ValueError("optimisation.questions_per_step must be a multiple of questions_per_update")
+        return self
+
+    def build_protocol(self, own: PixelBudget) -> Protocol:
+        """The protocol, for a family whose processor has the pixel budget `own`."""
+        return self.protocol.build(self.images, own)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    files = resources.files("foveate.recipes").iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A shipped recipe by name, or a YAML file by path, with overrides such as `objective.k=0.3`.
+
+    A recipe that says `extends: other` starts from that one.
+
+    Raises:
+        RecipeError: no such recipe, an unknown setting, or a value that does not fit, each named.
+    """
+    values = _read(name)
+    for override in overrides:
+        key, found, text = override.partition("=")
+        if not found or not key:
+            raise RecipeError(f"--set {override!r}: write SETTING=VALUE, for example objective.k=0.3")
+        setting: Any = yaml.safe_load(text)
+        for part in reversed(key.strip().split(".")):
+            setting = {part: setting}
+        _merge(values, setting)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = [f"  {_where(problem['loc'])}: {problem['msg']}" for problem in error.errors()]
+        raise RecipeError(f"recipe {name}:\n" + "\n".join(problems)) from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that `load_recipe` reads back."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(name: str | Path) -> dict[str, Any]:
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RecipeError(f"{path}: no such recipe file")
+        text = path.read_text(encoding="utf-8")
+    elif str(name) in recipe_names():
+        text = resources.files("foveate.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        raise RecipeError(f"no recipe {str(name)!r}; there are {', '.join(recipe_names())}, or give a .yaml file")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {name}: {error}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe {name}: expected settings such as 'name: ...', found {type(values).__name__}")
+    if parent := values.pop("extends", None):
+        return _merge(_read(parent), values)
+    return values
+
+
+def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+    return base
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    """The setting's dotted name; pydantic puts the union's tag between `protocol` and its settings."""
+    names = [str(part) for part in location if part not in ("direct", "locate_answer")]
+    return ".".join(names) or "recipe"

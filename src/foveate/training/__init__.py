@@ -1,0 +1,7 @@
+"""From episodes to updated weights."""
+
+from foveate.training.checkpoints import CheckpointError
+from foveate.training.loop import Observer, StepReport, Trainer, TrainingError
+from foveate.training.selfcheck import PackingMismatch
+
+__all__ = ["CheckpointError", "Observer", "PackingMismatch", "StepReport", "Trainer", "TrainingError"]

@@ -1,0 +1,176 @@
+"""One update: groups and their rewards to an optimizer step, over packed rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from foveate.episodes import Episode, Group
+from foveate.families.base import VLM, Family
+from foveate.objectives import GroupWeights, ap_grpo_weights, kl_k3, token_loss
+from foveate.recipes import Recipe
+from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A group with its rewards: terms by name per episode, and their weighted sums."""
+
+    group: Group
+    terms: tuple[dict[str, float], ...]
+    rewards: tuple[float, ...]
+
+    @property
+    def is_flat(self) -> bool:
+        """All rewards equal: no episode has an advantage."""
+        return max(self.rewards) - min(self.rewards) <= 1e-6 * max(1.0, *(abs(r) for r in self.rewards))
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Over all tokens of a step."""
+
+    updates: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+    kl: float = 0.0
+    clipped: float = 0.0
+    sampler_difference: float = 0.0
+    grad_norm: float = 0.0
+
+    def add(self, other: _Sums) -> None:
+        for entry in fields(self):
+            setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
+
+
+class Updater:
+    """Updates a policy on scored groups.
+
+    Args:
+        recipe: objective and optimisation settings.
+        accelerator: that `model` and `optimizer` were prepared with.
+        model: the policy as it is called in training, perhaps wrapped.
+        family: of the policy.
+        reference: frozen; None when beta is 0.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        family: Family,
+        reference: VLM | None,
+    ) -> None:
+        self._recipe, self._accelerator, self._model, self._optimizer = recipe, accelerator, model, optimizer
+        self._family, self._reference = family, reference
+
+    def update(self, scored: Sequence[Scored], step: int) -> dict[str, float]:
+        """One optimizer step per `questions_per_update` groups. Groups that cannot move the weights are not run.
+
+        A group of equal rewards has no advantage: it is left out when beta is 0, and only pulls towards the reference
+        otherwise. Returns what is logged of the update.
+        """
+        self._set_learning_rate(step)
+        flat = sum(one.is_flat for one in scored)
+        size = self._recipe.optimisation.questions_per_update or len(scored)
+        parts = [scored[i : i + size] for i in range(0, len(scored), size)]
+        old = self._logprobs_before(scored) if len(parts) > 1 else None
+        sums = _Sums()
+        for part in parts:
+            kept = [one for one in part if self._reference or not one.is_flat]
+            if kept:
+                sums.add(self._update_once(kept, sum(len(one.rewards) for one in part), old))
+        tokens, updates = max(sums.tokens, 1), max(sums.updates, 1)
+        return {
+            "loss": sums.loss / updates,
+            "kl": sums.kl / tokens,
+            "clip_fraction": sums.clipped / tokens,
+            "sampler_difference": sums.sampler_difference / tokens,
+            "grad_norm": sums.grad_norm / updates,
+            "groups_equal": flat,
+            "groups_skipped": 0 if self._reference else flat,
+        }
+
+    def _update_once(self, scored: Sequence[Scored], episodes_in_part: int, old: Mapping[int, Tensor] | None) -> _Sums:
+        """The loss is the mean over episodes, skipped ones included, of the mean over each episode's own tokens."""
+        objective, device = self._recipe.objective, self._accelerator.device
+        episodes = [episode for one in scored for episode in one.group.episodes]
+        weights = _concatenated(
+            [ap_grpo_weights(torch.tensor(one.rewards), objective.k, objective.beta) for one in scored]
+        )
+        lengths_E = torch.tensor([sampled_count(episode) for episode in episodes])
+        sums = _Sums(updates=1, tokens=int(lengths_E.sum()))
+        batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
+        for number, batch in enumerate(batches, start=1):
+            new_N = self._logprobs(self._model, batch)
+            old_N = new_N.detach() if old is None else _in_batch(batch, [old[id(e)] for e in episodes]).to(device)
+            ref_N = None
+            if self._reference is not None:
+                with torch.no_grad():
+                    ref_N = self._logprobs(self._reference.model, batch)
+            own = GroupWeights(*(tensor[batch.episode_N].to(device) for tensor in weights))
+            loss_N = token_loss(new_N, old_N, ref_N, own, objective.clip_low, objective.clip_high)
+            loss = (loss_N / lengths_E[batch.episode_N].to(device)).sum() / episodes_in_part
+            last = number == len(batches)
+            with nullcontext() if last else self._accelerator.no_sync(self._model):
+                self._accelerator.backward(loss)
+            with torch.no_grad():
+                ratio_N = (new_N - old_N).exp()
+                clipped_N = (ratio_N < 1 - objective.clip_low) | (ratio_N > 1 + objective.clip_high)
+                sampler_N = _in_batch(batch, [_sampler_logprobs(episode) for episode in episodes]).to(device)
+                sums.loss += loss.item()
+                sums.clipped += clipped_N.sum().item()
+                sums.kl += kl_k3(new_N, ref_N).sum().item() if ref_N is not None else 0.0
+                sums.sampler_difference += (new_N - sampler_N).abs().nansum().item()
+        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), self._recipe.optimisation.max_grad_norm)
+        sums.grad_norm = float(norm) if norm is not None else 0.0
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return sums
+
+    def _logprobs(self, model: nn.Module, batch: PackedBatch) -> Tensor:
+        return batch_logprobs(model, self._family, batch, temperature=self._recipe.rollout.temperature)
+
+    @torch.no_grad()
+    def _logprobs_before(self, scored: Sequence[Scored]) -> dict[int, Tensor]:
+        """The sampling policy's log-probs, by the identity of the episode, in the trainer's own layout."""
+        episodes = [episode for one in scored for episode in one.group.episodes]
+        batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
+        values = [self._logprobs(self._model, batch) for batch in batches]
+        by_episode = unpack(values, batches, [sampled_count(episode) for episode in episodes])
+        return {id(episode): logprobs for episode, logprobs in zip(episodes, by_episode, strict=True)}
+
+    def _set_learning_rate(self, step: int) -> None:
+        settings = self._recipe.optimisation
+        factor = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+        if settings.schedule == "linear":
+            factor = min(factor, (settings.steps - step) / (settings.steps - settings.warmup_steps or 1))
+        for group in self._optimizer.param_groups:
+            group["lr"] = settings.learning_rate * factor
+
+
+def _concatenated(weights: Sequence[GroupWeights]) -> GroupWeights:
+    return GroupWeights(*(torch.cat(tensors) for tensors in zip(*weights, strict=True)))
+
+
+def _in_batch(batch: PackedBatch, values: Sequence[Tensor]) -> Tensor:
+    """Values per episode and sampled token, in the order of the batch's tokens."""
+    starts = torch.tensor([0, *map(len, values)]).cumsum(0)
+    flat = torch.cat(list(values))
+    return flat[(starts[batch.episode_N] + batch.token_N).to(flat.device)]
+
+
+def _sampler_logprobs(episode: Episode) -> Tensor:
+    """What the generator said of each token; NaN where it could not tell."""
+    said: list[float] = []
+    for turn in episode.turns:
+        said += turn.completion.logprobs or (math.nan,) * len(turn.completion.token_ids)
+    return torch.tensor(said)

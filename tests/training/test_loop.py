@@ -1,0 +1,226 @@
+"""The training loop: what it may see, what it runs, and that a resumed run is the uninterrupted one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from foveate.episodes import run_episodes
+from foveate.families import load
+from foveate.questions.scenes import SceneConfig, Scenes
+from foveate.recipes import Recipe, load_recipe
+from foveate.regions import Box
+from foveate.traces import read_rows
+from foveate.training import StepReport, Trainer, TrainingError
+from foveate.training import update as update_module
+from foveate.training.checkpoints import CheckpointError, checkpoints
+from foveate.training.update import Scored
+
+SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
+SMALL = ("optimisation.questions_per_step=3", "rollout.group_size=4", "optimisation.steps=4")
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("demo", [*SMALL, *overrides])
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoints(run_dir / "checkpoints")[-1] / "model.safetensors")
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def train(run_dir: Path, questions=SCENES, chosen: Recipe | None = None, **options) -> list[dict[str, float]]:
+    return Trainer(chosen or recipe(), load(), questions, run_dir, **options).run()
+
+
+def test_training_without_boxes_in_the_data_is_the_same_trajectory(tmp_path: Path) -> None:
+    stripped = [question.without_regions() for question in SCENES]
+    misled = [replace(question, regions=((Box(0, 0, 1, 1),),)) for question in SCENES]
+    for name, questions in (("with", SCENES), ("without", stripped), ("wrong", misled)):
+        train(tmp_path / name, questions)
+    assert same(weights(tmp_path / "with"), weights(tmp_path / "without"))
+    assert same(weights(tmp_path / "with"), weights(tmp_path / "wrong"))
+    rollouts = [(tmp_path / name / "rollouts.jsonl").read_text() for name in ("with", "without", "wrong")]
+    assert rollouts[0] == rollouts[1] == rollouts[2]
+
+
+def test_no_true_box_is_in_reach_of_protocol_rewards_or_update(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+    trainer = Trainer(recipe("optimisation.steps=1"), load(), SCENES, tmp_path)
+    assert any(question.regions for question in SCENES)
+    asked, scored = type(trainer.protocol).next, trainer.updater.update
+
+    def next_turn(self, subject, turns):
+        seen.append(subject.question)
+        return asked(self, subject, turns)
+
+    def update(groups, step):
+        seen.extend(episode.question for one in groups for episode in one.group.episodes)
+        return scored(groups, step)
+
+    monkeypatch.setattr(type(trainer.protocol), "next", next_turn)
+    monkeypatch.setattr(trainer.updater, "update", update)
+    trainer.run()
+    assert len(seen) > 20
+    assert not any(question.regions for question in seen)
+    assert not any(question.regions for question in trainer.questions)
+
+
+def test_training_moves_the_weights_and_writes_the_run(tmp_path: Path) -> None:
+    reports: list[StepReport] = []
+
+    def observer(report: StepReport) -> dict[str, float]:
+        reports.append(report)
+        return {"seen": float(len(report.groups))}
+
+    history = train(tmp_path, observers=[observer])
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    assert rows == history
+    assert [row["step"] for row in rows] == [0, 1, 2, 3] == [report.step for report in reports]
+    assert all(row["seen"] == 3 for row in rows)
+    assert all(row["sampler_difference"] < 1e-4 for row in rows)
+    rollouts = read_rows(tmp_path / "rollouts.jsonl")
+    assert len(rollouts) == 4 * 3 * 4
+    assert {"question", "turns", "reward", "rewards", "stop", "answer"} <= rollouts[0].keys()
+    again = load(checkpoints(tmp_path / "checkpoints")[-1])  # model, tokenizer and processor are all there
+    assert again.family.budget == load().family.budget
+    assert not same(dict(again.model.state_dict()), dict(load().model.state_dict()))
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe()
+
+
+def test_each_question_comes_once_an_epoch_and_none_is_dropped_from_a_short_batch(tmp_path: Path) -> None:
+    questions = SCENES[:7]
+    trainer = Trainer(recipe(), load(), questions, tmp_path)
+    drawn = [index for step in range(7) for index in trainer._indices_of(step)]
+    assert len(drawn) == 21
+    for epoch in range(3):
+        assert sorted(drawn[epoch * 7 : epoch * 7 + 7]) == list(range(7))
+
+
+@pytest.mark.parametrize(("beta", "forwards"), [(0.0, 0), (0.01, 2)])
+def test_groups_of_equal_rewards_are_run_for_the_kl_term_only(tmp_path: Path, monkeypatch, beta, forwards) -> None:
+    calls = []
+    real = update_module.batch_logprobs
+    monkeypatch.setattr(update_module, "batch_logprobs", lambda *a, **k: calls.append(1) or real(*a, **k))
+    chosen = load_recipe("grpo", [*SMALL, f"objective.beta={beta}", "rollout.max_new_tokens=4"])
+    trainer = Trainer(chosen, load(), SCENES, tmp_path)
+    groups = run_episodes(SCENES[:2], trainer.protocol, trainer.generator, n=4, sampling=trainer.sampling)
+    flat = [Scored(group, ({"accuracy": 1.0},) * 4, (1.0,) * 4) for group in groups]
+    before = {name: value.clone() for name, value in trainer.vlm.model.state_dict().items()}
+    metrics = trainer.updater.update(flat, step=0)
+    assert len(calls) == forwards  # policy and reference, in one packed batch
+    assert metrics["groups_equal"] == 2
+    assert metrics["groups_skipped"] == (0 if beta else 2)
+    if not beta:
+        assert same(before, dict(trainer.vlm.model.state_dict()))
+
+    mixed = [Scored(groups[0], ({"accuracy": 0.0},) * 4, (1.0, 0.0, 0.0, 0.0)), flat[1]]
+    calls.clear()
+    assert trainer.updater.update(mixed, step=1)["groups_equal"] == 1
+    assert len(calls) == (2 if beta else 1)
+
+
+def test_several_updates_per_batch_use_the_sampling_policys_logprobs(tmp_path: Path) -> None:
+    chosen = recipe(
+        "optimisation.questions_per_update=1",
+        "optimisation.learning_rate=0.01",
+        "objective.clip_low=0.01",
+        "objective.clip_high=0.01",
+    )
+    rows = train(tmp_path, chosen=chosen)
+    assert max(row["clip_fraction"] for row in rows) > 0  # the second update starts away from the sampling policy
+
+
+def test_the_gradient_does_not_depend_on_how_rows_are_batched(tmp_path: Path, monkeypatch) -> None:
+    gradients = []
+    for tokens in (64, 100_000):
+        trainer = Trainer(recipe(f"optimisation.tokens_per_batch={tokens}"), load(), SCENES, tmp_path / str(tokens))
+        groups = run_episodes(SCENES[:3], trainer.protocol, trainer.generator, n=4, sampling=trainer.sampling)
+        scored = [Scored(group, ({},) * 4, (1.0, 0.0, 0.0, 1.0)) for group in groups]
+        monkeypatch.setattr(trainer.optimizer, "zero_grad", lambda: None)
+        trainer.updater.update(scored, step=0)
+        gradients.append({name: value.grad for name, value in trainer.vlm.model.named_parameters()})
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
+    train(tmp_path / "whole")
+
+    def stop_after_two(report: StepReport) -> None:
+        trainer.stop_requested = report.step == 1
+
+    trainer = Trainer(recipe(), load(), SCENES, tmp_path / "parts", observers=[stop_after_two])
+    assert len(trainer.run()) == 2
+    resumed = Trainer(recipe(), load(), SCENES, tmp_path / "parts").run(resume=True)
+    assert [row["step"] for row in resumed] == [2, 3]
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert (tmp_path / "whole/rollouts.jsonl").read_text() == (tmp_path / "parts/rollouts.jsonl").read_text()
+
+
+def test_killed_in_mid_run_it_resumes_onto_the_same_trajectory(tmp_path: Path) -> None:
+    settings = [*SMALL, "optimisation.steps=6"]
+    script = (
+        "import sys; from pathlib import Path; from foveate.runs import start; from foveate.recipes import load_recipe;"
+        f"start(load_recipe('demo', {settings!r}), 'tiny', 'scenes', Path(sys.argv[1]), seed=0, resume='r' in sys.argv,"
+        " save_every=2)"
+    )
+    run = [sys.executable, "-c", script]
+    subprocess.run([*run, str(tmp_path / "whole")], check=True)
+    killed = subprocess.Popen([*run, str(tmp_path / "killed")])
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    while killed.poll() is None and (not metrics.exists() or metrics.read_text().count("\n") < 3):
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert metrics.read_text().count("\n") < 6, "it finished before it could be killed"
+    subprocess.run([*run, str(tmp_path / "killed"), "r"], check=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    assert [row["step"] for row in read_rows(metrics)] == list(range(6))
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    train(tmp_path, chosen=recipe("optimisation.steps=1"))
+    with pytest.raises(TrainingError, match="--resume"):
+        train(tmp_path, chosen=recipe("optimisation.steps=1"))
+    with pytest.raises(TrainingError, match="differs"):
+        Trainer(recipe("objective.k=0.1"), load(), SCENES, tmp_path).run(resume=True)
+
+
+def test_a_spoilt_checkpoint_is_named(tmp_path: Path) -> None:
+    train(tmp_path)
+    newest = checkpoints(tmp_path / "checkpoints")[-1]
+    (newest / "model.safetensors").write_bytes(b"spoilt")
+    with pytest.raises(CheckpointError, match=newest.name):
+        Trainer(recipe(), load(), SCENES, tmp_path).run(resume=True)
+
+
+def test_half_written_checkpoints_are_not_taken_for_whole_ones(tmp_path: Path) -> None:
+    train(tmp_path, save_every=1)
+    folder = tmp_path / "checkpoints"
+    assert [path.name for path in checkpoints(folder)] == ["step-000003", "step-000004"]
+    (folder / ".writing-step-000009").mkdir()
+    (folder / "step-000008").mkdir()
+    assert checkpoints(folder)[-1].name == "step-000004"
+
+
+def test_no_questions_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no questions"):
+        Trainer(recipe(), load(), [], tmp_path)
+
+
+def test_metrics_are_plain_json(tmp_path: Path) -> None:
+    train(tmp_path, chosen=recipe("optimisation.steps=1"))
+    [line] = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert all(isinstance(value, int | float) for value in json.loads(line).values())
