@@ -1,0 +1,315 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from foveate.errors import FoveateError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Teach a vision-language model where to look.",
+    epilog="Start here: [bold]foveate demo[/bold] (two minutes, no GPU, no download).",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, both sides in one run.")
+recipes_app = typer.Typer(no_args_is_help=True, help="The methods, as settings.")
+app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
+app.add_typer(recipes_app, name="recipes")
+console = Console()
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SETTING=VALUE", help="Change a setting, e.g. objective.k=0.3.")
+]
+Model = Annotated[
+    str, typer.Option(help="Checkpoint folder, run folder, hub id, or 'tiny' (embedded).", show_default=True)
+]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides the order of questions and every sample.")]
+
+
+def _friendly(command: Callable[..., None]) -> Callable[..., None]:
+    """Failures that a person can mend end with their message and status 2, not with a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        # Read when transformers is imported, which only some commands do: our own progress bars are enough.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        try:
+            command(*args, **kwargs)
+        except (FoveateError, OSError, ImportError) as error:
+            Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+            raise typer.Exit(2) from error
+
+    return run
+
+
+def _write_json(path: Path | None, figures: Any) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+@app.command()
+@_friendly
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder; an earlier demo in it is replaced.")] = Path("runs/demo"),
+    seed: Seed = 0,
+    held_out: Annotated[int, typer.Option(min=1, help="Scenes to measure on.")] = 300,
+    settings: Set = None,
+    json_file: Json = None,
+) -> None:
+    """Train a tiny model to look, on this machine, and see it in pictures.
+
+    Example: [bold]foveate demo --seed 1[/bold]
+    """
+    import shutil
+
+    from foveate.demo import run_demo
+
+    if (out / "summary.json").exists() or (out / "metrics.jsonl").exists():
+        shutil.rmtree(out)
+    _write_json(json_file, run_demo(out, seed=seed, overrides=settings or [], held_out=held_out, console=console))
+
+
+@app.command()
+@_friendly
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (see 'foveate recipes list') or a .yaml file.")],
+    data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or 'scenes'.")],
+    out: Annotated[Path, typer.Option(help="Run folder.")],
+    model: Model = "tiny",
+    seed: Seed = 0,
+    settings: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 20,
+) -> None:
+    """Post-train a model by a recipe on questions and answers.
+
+    Example: [bold]foveate train hart --model Qwen/Qwen2.5-VL-7B-Instruct --data my.jsonl --out runs/hart
+    --set objective.k=0.3[/bold]
+
+    Ctrl-C saves a checkpoint after the step under way; --resume goes on from it.
+    """
+    from foveate.display import TrainingDisplay
+    from foveate.recipes import load_recipe
+    from foveate.runs import start
+
+    resolved = load_recipe(recipe, settings or [])
+    steps = resolved.optimisation.steps
+    with TrainingDisplay(console, steps) as display:
+        history = start(
+            resolved, model, data, out, seed=seed, resume=resume, save_every=save_every, observers=[display]
+        )
+    done = int(history[-1]["step"]) + 1 if history else steps
+    state = "finished" if done == steps else f"stopped after step {done} of {steps}; go on with --resume"
+    console.print(f"{state}. Checkpoints, metrics and rollouts are in {out}")
+
+
+@app.command("eval")
+@_friendly
+def evaluate_command(
+    data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or 'scenes'.")],
+    model: Model = "tiny",
+    recipe: Annotated[str, typer.Option(help="Whose protocol and pixel budgets to use.")] = "hart",
+    settings: Set = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples per question.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    seed: Seed = 0,
+    json_file: Json = None,
+) -> None:
+    """Score a model: answers, and where it looked when the data has true boxes.
+
+    Example: [bold]foveate eval --model runs/hart --data test.jsonl --json scores.json[/bold]
+    """
+    from foveate.display import counting
+    from foveate.evaluation.runner import FIGURES, evaluate
+    from foveate.evaluation.scores import write_scores
+    from foveate.generators import LocalGenerator, Sampling
+    from foveate.recipes import load_recipe
+    from foveate.runs import load_data, load_policy
+
+    resolved = load_recipe(recipe, settings or [])
+    vlm = load_policy(model)
+    questions = load_data(data, seed=seed, length=limit or 300)[:limit]
+    with counting(console, "asking", len(questions)) as progress:
+        result = evaluate(
+            questions,
+            resolved.build_protocol(vlm.family.budget),
+            LocalGenerator(vlm),
+            samples=samples,
+            sampling=Sampling(temperature, resolved.rollout.max_new_tokens),
+            seed=seed,
+            keep=0,
+            on_progress=progress,
+        )
+    for name in FIGURES:
+        value = result.summary.figure(name)
+        if value is not None:
+            low, high = result.summary.intervals[name]
+            console.print(f"{name:12} {value:.3f}   (95 % interval {low:.3f} to {high:.3f})", highlight=False)
+    console.print(f"{result.summary.questions} questions; episodes ended: {result.stops}", highlight=False)
+    if json_file is not None:
+        write_scores(json_file, result, model=model)
+
+
+@app.command()
+@_friendly
+def ask(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    model: Model = "tiny",
+    recipe: Annotated[str, typer.Option(help="Whose protocol and pixel budgets to use.")] = "hart",
+    choices: Annotated[str | None, typer.Option(help="Options separated by '|': 'red|green|blue'.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the annotated picture goes.")] = None,
+) -> None:
+    """Ask one question about one picture; prints the answer and draws where the model looked.
+
+    Example: [bold]foveate ask photo.jpg "What is written on the sign?" --model runs/hart[/bold]
+    """
+    from foveate.episodes import run_episodes
+    from foveate.evaluation.pictures import annotated
+    from foveate.generators import LocalGenerator, Sampling
+    from foveate.images import open_image
+    from foveate.questions.schema import Question, choice_letters
+    from foveate.recipes import load_recipe
+    from foveate.runs import load_policy
+
+    options = [option.strip() for option in choices.split("|")] if choices else None
+    lettered = dict(zip(choice_letters(len(options)), options, strict=True)) if options else None
+    asked = Question(id=image.name, image=image, text=question, answer="", choices=lettered)
+    resolved = load_recipe(recipe)
+    vlm = load_policy(model)
+    protocol = resolved.build_protocol(vlm.family.budget)
+    sampling = Sampling(0.0, resolved.rollout.max_new_tokens)
+    [[_, [episode]]] = run_episodes([asked], protocol, LocalGenerator(vlm), sampling=sampling)
+    answer = episode.answer
+    if lettered and answer:
+        answer = f"{answer} ({lettered[answer]})"
+    console.print(answer if answer is not None else f"no answer: {episode.stop}", highlight=False, markup=False)
+    if problems := [turn.problem for turn in episode.turns if turn.problem]:
+        console.print(f"problem with the reply: {', '.join(problems)}", highlight=False)
+    target = out or image.with_name(f"{image.stem}-answered.png")
+    annotated(open_image(image), predicted=episode.boxes).save(target)
+    console.print(f"looked at {len(episode.boxes)} region(s); drawn in {target}", highlight=False)
+
+
+@data_app.command("scenes")
+@_friendly
+def data_scenes(
+    out: Annotated[Path, typer.Option(help="Folder for questions.jsonl and the pictures.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 1000,
+    seed: Seed = 0,
+    size: Annotated[int, typer.Option(min=64, max=8192, help="Side of the originals, in pixels.")] = 1024,
+    kind: Annotated[str, typer.Option(help="read, compare (two crops needed) or relation (none needed).")] = "read",
+    writing: Annotated[str, typer.Option(help="digit, word or code.")] = "digit",
+    writing_px: Annotated[int | None, typer.Option(help="Height of the writing, in pixels of the original.")] = None,
+    distractors: Annotated[int, typer.Option(min=0, help="Pieces of clutter.")] = 8,
+    view_pixels: Annotated[int, typer.Option(min=784, help="Pixel budget of the small view.")] = 112 * 112,
+    multiple_choice: Annotated[bool, typer.Option("--multiple-choice", help="Lettered choices.")] = False,
+) -> None:
+    """Draw procedural scenes as an ordinary data set.
+
+    Example: [bold]foveate data scenes --n 1000 --size 2048 --out data/scenes[/bold]
+    """
+    from foveate.questions.scenes import SceneConfig, export
+
+    try:
+        config = SceneConfig(
+            size=size,
+            kind=kind,  # type: ignore[arg-type]  # checked by SceneConfig, whose message names the choices
+            writing=writing,  # type: ignore[arg-type]
+            writing_px=writing_px,
+            distractors=distractors,
+            view_pixels=view_pixels,
+            multiple_choice=multiple_choice,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console.print(f"{n} scenes in {export(config, n, seed, out)}")
+
+
+@data_app.command("check")
+@_friendly
+def data_check(
+    file: Annotated[Path, typer.Argument(help="JSONL or Parquet file, or a folder with one.")],
+    json_file: Json = None,
+) -> None:
+    """Look at every row and picture; name each bad row and its mend. Status 1 when there are any.
+
+    Example: [bold]foveate data check my.jsonl[/bold]
+    """
+    from foveate.questions.check import check_file
+
+    report = check_file(file)
+    console.print(str(report), highlight=False, markup=False, soft_wrap=True)
+    _write_json(json_file, report.as_json())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@bench_app.command("update")
+@_friendly
+def bench_update(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer sizes and repeats; under two minutes.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Packed rows against separate rows, and against TRL where it is installed.
+
+    Example: [bold]foveate bench update --quick --json update.json[/bold]
+    """
+    from foveate.bench import update
+
+    update.main(quick=quick, json_path=json_file)
+
+
+@bench_app.command("rollout")
+@_friendly
+def bench_rollout(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer sizes and repeats; under two minutes.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Shared prefill against transformers' generate(num_return_sequences=G).
+
+    Example: [bold]foveate bench rollout --json rollout.json[/bold]
+    """
+    from foveate.bench import rollout
+
+    rollout.main(quick=quick, json_path=json_file)
+
+
+@recipes_app.command("list")
+@_friendly
+def recipes_list() -> None:
+    """The recipes that ship with foveate."""
+    from foveate.recipes import load_recipe, recipe_names
+
+    for name in recipe_names():
+        console.print(f"{name:12} {load_recipe(name).title}", highlight=False)
+
+
+@recipes_app.command("show")
+@_friendly
+def recipes_show(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or a .yaml file.")], settings: Set = None
+) -> None:
+    """A recipe with every setting, as a run would use it.
+
+    Example: [bold]foveate recipes show hart --set objective.k=0.3[/bold]
+    """
+    from foveate.recipes import dump_recipe, load_recipe
+
+    console.print(dump_recipe(load_recipe(recipe, settings or [])), highlight=False, markup=False)

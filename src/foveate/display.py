@@ -1,0 +1,111 @@
+"""What a person sees while a run goes on: progress and figures in a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from foveate.training import StepReport
+
+SHOWN: Mapping[str, str] = {
+    "reward": "reward",
+    "accuracy": "accuracy",
+    "iog30": "IoG > 0.3 (share of boxes that find the true region)",
+    "box_area": "box area (share of the image)",
+    "valid_boxes": "valid boxes",
+    "kl": "KL to the start",
+}
+"""The figures of a step that are shown, by their names in metrics.jsonl."""
+_BARS = "▁▂▃▄▅▆▇█"
+_LINE_EVERY = 10
+_SMOOTHED = 5
+
+
+class TrainingDisplay:
+    """An observer that shows each step; a context manager, since a live display must be closed.
+
+    Args:
+        console: where to show; a console that is no terminal gets a line every ten steps.
+        steps: of the whole run.
+    """
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._console, self._rows = console, list[Mapping[str, float]]()
+        self._progress = _progress(console)
+        self._task = self._progress.add_task("training", total=steps)
+        self._live = Live(self._picture(), console=console, refresh_per_second=4) if console.is_terminal else None
+
+    def __enter__(self) -> TrainingDisplay:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def __call__(self, report: StepReport) -> None:
+        """Shows a step."""
+        self._rows.append(dict(report.metrics))
+        self._progress.update(self._task, completed=report.step + 1)
+        if self._live:
+            self._live.update(self._picture())
+        elif (report.step + 1) % _LINE_EVERY == 0 or report.step + 1 == report.steps:
+            figures = "  ".join(f"{name} {self._recent(name):.3f}" for name in SHOWN if name in report.metrics)
+            self._console.print(f"step {report.step + 1:>4}/{report.steps}  {figures}", highlight=False)
+
+    def _recent(self, name: str) -> float:
+        values = [row[name] for row in self._rows[-_LINE_EVERY:] if name in row]
+        return sum(values) / len(values)
+
+    def _picture(self) -> Group:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, title in SHOWN.items():
+            values = [row[name] for row in self._rows if name in row]
+            if values:
+                table.add_row(title, f"{_smoothed(values)[-1]:.3f}", sparkline(_smoothed(values)))
+        return Group(self._progress, table)
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """Values as a row of little bars, from their least to their greatest; the newest at the right."""
+    step = max(1, -(-len(values) // width))
+    points = [values[i] for i in range((len(values) - 1) % step, len(values), step)]
+    low, span = min(points), max(points) - min(points)
+    return "".join(_BARS[int((value - low) / span * (len(_BARS) - 1))] if span else _BARS[0] for value in points)
+
+
+@contextmanager
+def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar that is advanced by calling it with the number of things done since the last call."""
+    with _progress(console, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.advance(task, done)
+
+
+def _progress(console: Console, *, transient: bool = False) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+        disable=not console.is_terminal,
+    )
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    return [
+        sum(values[max(0, i - _SMOOTHED + 1) : i + 1]) / len(values[max(0, i - _SMOOTHED + 1) : i + 1])
+        for i in range(len(values))
+    ]

@@ -1,0 +1,28 @@
+"""Scores with intervals, grounding measured against true regions, and reports a person can read."""
+
+from foveate.evaluation.grounding import Grounding, best_iou, box_area, grounding_of, iog_hit, valid_boxes
+from foveate.evaluation.pictures import annotated, data_url
+from foveate.evaluation.report import Case, first_cases, write_report
+from foveate.evaluation.runner import FIGURES, Evaluation, Summary, evaluate
+from foveate.evaluation.scores import write_scores
+from foveate.evaluation.statistics import bootstrap_interval
+
+__all__ = [
+    "FIGURES",
+    "Case",
+    "Evaluation",
+    "Grounding",
+    "Summary",
+    "annotated",
+    "best_iou",
+    "bootstrap_interval",
+    "box_area",
+    "data_url",
+    "evaluate",
+    "first_cases",
+    "grounding_of",
+    "iog_hit",
+    "valid_boxes",
+    "write_report",
+    "write_scores",
+]

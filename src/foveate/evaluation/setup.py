@@ -1,0 +1,72 @@
+"""What a score depends on besides the weights: prompts, budgets, sampling, data."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from foveate.context import Sampled
+from foveate.episodes import Turn
+from foveate.generators.base import Generator
+from foveate.images import ImageSource, View, open_image
+from foveate.questions.schema import Question
+
+
+def wording_of(turn: Turn) -> list[str]:
+    """What a turn's model was shown, with pictures as their sizes."""
+    shown = []
+    for message in turn.context.messages:
+        for part in message.parts:
+            if isinstance(part, View):
+                shown.append(f"<image {part.size[0]}x{part.size[1]}>")
+            else:
+                shown.append("<its earlier reply>" if isinstance(part, Sampled) else part)
+    return shown
+
+
+def fields_of(value: object) -> dict[str, Any]:
+    """A dataclass by its class's name and its fields; of anything else, the class's name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {"name": type(value).__name__, **dataclasses.asdict(value)}
+    return {"name": type(value).__name__}
+
+
+def family_of(generator: Generator) -> dict[str, Any]:
+    """What of the model's family decides how it is asked: frame, box style, patch, pixel budget."""
+    family = generator.family
+    return {
+        "name": type(family).__name__,
+        "frame": str(family.frame),
+        "box_style": family.box_style,
+        "multiple": family.multiple,
+        "budget": dataclasses.asdict(family.budget),
+    }
+
+
+def fingerprint(question: Question) -> bytes:
+    """A digest of a question: its words, true boxes and picture, but not of where its file lies."""
+    words = {
+        "id": question.id,
+        "text": question.text,
+        "answer": question.answer,
+        "choices": dict(question.choices) if question.choices is not None else None,
+        "regions": [[box.corners for box in region] for region in question.regions],
+        "category": question.category,
+    }
+    digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+    digest.update(hashlib.sha256(_encoded(question.image)).digest())
+    return digest.digest()
+
+
+def _encoded(source: ImageSource) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if not callable(source):
+        return Path(source).read_bytes()
+    if hasattr(source, "__dataclass_fields__"):  # a scene: its repr says all that it is drawn from
+        return repr(source).encode()
+    image = open_image(source)
+    return repr(image.size).encode() + image.tobytes()

@@ -1,0 +1,1 @@
+"""Miniature experiments: how the embedded base model is made."""

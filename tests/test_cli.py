@@ -1,0 +1,95 @@
+"""The command line: what a person types, and what they are told when it goes wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from foveate.cli import app
+from foveate.questions.scenes import SceneConfig, export
+
+FAST = ["--set", "optimisation.steps=2", "--set", "optimisation.questions_per_step=2", "--set", "rollout.group_size=2"]
+
+
+def run(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return export(SceneConfig(size=448), 4, 0, tmp_path / "data")
+
+
+def test_help_of_every_command_has_an_example() -> None:
+    for command in (
+        ["demo"],
+        ["train"],
+        ["eval"],
+        ["ask"],
+        ["data", "scenes"],
+        ["data", "check"],
+        ["bench", "update"],
+        ["bench", "rollout"],
+        ["recipes", "show"],
+    ):
+        assert "Example" in run(*command, "--help")
+
+
+def test_own_data_from_check_to_ask(tmp_path: Path, data: Path) -> None:
+    assert "4 good, 0 bad" in run("data", "check", data)
+    out = tmp_path / "run"
+    assert "finished" in run("train", "demo", "--data", data, "--out", out, *FAST)
+    scores = tmp_path / "scores.json"
+    assert "accuracy" in run("eval", "--recipe", "demo", "--model", out, "--data", data, "--json", scores)
+    assert json.loads(scores.read_text())["summary"]["questions"] == 4
+    picture = next((data.parent / "images").glob("*.png"))
+    drawn = tmp_path / "drawn.png"
+    said = run(
+        "ask", picture, "Which digit is on the card coloured red?", "--recipe", "demo", "--model", out, "--out", drawn
+    )
+    assert said.strip()
+    assert Image.open(drawn).size == (448, 448)
+
+
+def test_a_stopped_run_resumes_and_a_finished_one_is_finished(tmp_path: Path, data: Path) -> None:
+    arguments = ["train", "demo", "--data", data, "--out", tmp_path / "run", *FAST]
+    run(*arguments)
+    assert "--resume" in run(*arguments, status=2)
+    assert "finished" in run(*arguments, "--resume")
+    assert "seed" in run(*arguments, "--resume", "--seed", 5, status=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "heart", "--data", "scenes", "--out", "x"], "there are demo, grpo, hart"),
+        (["train", "hart", "--data", "nowhere.jsonl", "--out", "x"], "nowhere.jsonl"),
+        (["train", "hart", "--data", "scenes", "--out", "x", "--set", "objective.k=7"], "objective.k"),
+        (["eval", "--data", "scenes", "--model", "nowhere/at/all"], "nowhere/at/all"),
+        (["ask", "nothing.png", "What?"], "nothing.png"),
+        (["data", "check", "nothing.jsonl"], "nothing.jsonl"),
+        (["data", "scenes", "--out", "x", "--kind", "riddle"], "riddle"),
+    ],
+)
+def test_a_mistake_ends_with_a_sentence_and_no_traceback(tmp_path, monkeypatch, arguments, told) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = run(*arguments, status=2)
+    assert told in said.replace("\n", " ")
+    assert "Traceback" not in said
+
+
+def test_data_check_names_the_row_and_fails(tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text('{"id": "1", "image": "none.png", "question": "What?", "answer": "a"}\n')
+    report = tmp_path / "report.json"
+    assert "none.png" in run("data", "check", file, "--json", report, status=1)
+    assert json.loads(report.read_text())["bad"] == 1
+
+
+def test_recipes_are_listed_and_shown() -> None:
+    assert "hart" in run("recipes", "list")
+    assert "k: 0.3" in run("recipes", "show", "hart", "--set", "objective.k=0.3")
