@@ -90,6 +90,7 @@ def run_demo(
         after={"sampled": after.sampled.summary, "greedy": after.greedy.summary},
         curves=read_rows(out / "metrics.jsonl"),
         cases=first_cases(before.greedy, after.greedy, CASES),
+        cases_note="These are the first held-out scenes, in order, greedy decoding: none was picked.",
         facts={
             "command": "foveate demo" + (f" --seed {seed}" if seed else ""),
             "seed": seed,
@@ -118,8 +119,8 @@ def comparison(before: Measured, after: Measured) -> Table:
     table = Table(title="held-out scenes, before and after (95 % interval)")
     table.add_column("")
     for when in ("before", "after"):
-        table.add_column(f"{when}, sampled", justify="right")
-        table.add_column(f"{when}, greedy", justify="right")
+        table.add_column(f"{when},\nsampled", justify="right")
+        table.add_column(f"{when},\ngreedy", justify="right")
     for figure in FIGURES:
         cells = [_cell(one, figure) for pair in (before, after) for one in (pair.sampled, pair.greedy)]
         table.add_row(_NAMES[figure], *cells)
@@ -131,4 +132,4 @@ def _cell(evaluation: Evaluation, figure: str) -> str:
     if value is None:
         return "-"
     interval = evaluation.summary.intervals[figure]
-    return f"{value:.3f} ({interval[0]:.2f} to {interval[1]:.2f})"
+    return f"{value:.3f}\n{interval[0]:.2f} to {interval[1]:.2f}"

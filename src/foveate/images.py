@@ -75,6 +75,20 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         raise ImageError(f"{_named(source)}: cannot be opened ({error})") from None
 
 
+def header_size(source: str | os.PathLike[str] | bytes) -> Size:
+    """Width and height of a picture as `open_image` would return it (upright), from its header alone.
+
+    Raises:
+        ImageError: missing, of an unknown format, without pixels, or over `MAX_PIXELS`.
+    """
+    name = _named(source)
+    with io.BytesIO(source) if isinstance(source, bytes) else _opened(source) as stream:
+        image = read_header(stream, name)
+        _check_size(image, name, MAX_PIXELS)
+        turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)  # TIFF's size is upright already
+    return (image.height, image.width) if turned else image.size
+
+
 def _named(source: str | os.PathLike[str] | bytes) -> str:
     return f"{len(source)} bytes of image data" if isinstance(source, bytes) else os.fspath(source)
 
@@ -163,7 +177,8 @@ def _load(image: Image.Image) -> None:
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where it cannot be read: viewers show such pictures as they are stored."""
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        # Not the subclass's method: that of PNG decodes the whole picture.
+        return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, struct.error):
         return 1
 

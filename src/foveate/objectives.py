@@ -5,6 +5,7 @@ Axes: G episodes of a group.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,10 +30,11 @@ def group_advantages(rewards_G: Tensor) -> Tensor:
     # Compared to the size of the rewards: 0.1 three times has a mean that is not exactly 0.1.
     if float(centred_G.abs().max()) <= 1e-6 * max(1.0, float(rewards_G.abs().max())):
         return torch.zeros_like(centred_G)
+    centred_G = centred_G / centred_G.abs().max()  # so that squares of huge or tiny rewards stay in range
     return centred_G / centred_G.square().mean().sqrt()
 
 
-def ap_grpo_weights(rewards_G: Tensor, k: float, beta: float) -> GroupWeights:
+def ap_grpo_weights(rewards_G: Tensor | Sequence[float], k: float, beta: float) -> GroupWeights:
     """AP-GRPO's advantages and weights (HART, arXiv 2602.23615, eq. 6).
 
         A_i   = (r_i - mean(r)) / std(r)

@@ -112,8 +112,7 @@ def _grow(low: float, high: float, least: float, limit: float) -> tuple[float, f
 def iou(first: Box, second: Box) -> float:
     """Intersection over union, in [0, 1]. Both boxes in the same frame."""
     shared = first.intersection(second)
-    small, large = sorted((first.area, second.area))
-    return shared / (large + (small - shared))  # in this order rounding leaves it symmetric and at most 1
+    return shared / (first.area + second.area - shared)
 
 
 def iog(predicted: Box, true: Box) -> float:

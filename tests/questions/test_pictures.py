@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from foveate.images import ImageError, open_image
-from foveate.questions.pictures import decode_base64, header_size
+from foveate.images import ImageError, header_size, open_image
+from foveate.questions.pictures import decode_base64
 
 
 @pytest.mark.parametrize("orientation", range(10))

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import foveate
+from foveate import images
 from foveate.images import ImageError, open_image
-from foveate.questions import files, pictures
+from foveate.questions import files
 from foveate.questions.problems import QuestionFileError
 from foveate.questions.readers import load_questions
 from foveate.questions.scenes.config import SceneConfig
@@ -101,8 +102,8 @@ BAD_ROWS = {
     "image missing": (row(image="images/b.jpg"), "image 'images/b.jpg' does not exist", "put it in"),
     "image a folder": (row(image="images"), "image 'images' is a folder", "write the picture's path"),
     "image too long": (row(image="x." * 3000), "cannot be opened", "write the picture's path"),
-    "image not one": (row(image="questions.jsonl"), "not a picture of a known format", "write the picture again"),
-    "image empty file": (row(image="empty.png"), "not a picture of a known format", "write the picture again"),
+    "image not one": (row(image="questions.jsonl"), "not a picture in one of the formats", "write the picture again"),
+    "image empty file": (row(image="empty.png"), "empty.png: is empty", "write the picture again"),
     "image bomb": (row(image="bomb.png"), "limit", "write the picture again"),
     "image an address": (row(image="https://example.org/a.jpg"), "is an address", "download it"),
     "image with \\": (row(image="images\\a.jpg"), "does not exist", "write 'images/a.jpg'"),
@@ -112,7 +113,7 @@ BAD_ROWS = {
     "image absolute": (row(image="/etc/hostname"), "is not in the folder", "put it there"),
     "image bad base64": (
         row(image="data:image/png;base64,####"),
-        "not a picture of a known format",
+        "0 bytes of image data: is empty",
         "write the picture",
     ),
     "region outside": (row(regions=[[130, 10, 140, 20]]), "regions[0][0] [130, 10, 140, 20] is not inside", "corners"),
@@ -156,7 +157,7 @@ def test_bad_row_is_named_with_its_line_and_mend(folder, name, monkeypatch):
     monkeypatch.setattr(files, "MAX_LINE_BYTES", 60_000 if name == "long line" else files.MAX_LINE_BYTES)
     (folder / "empty.png").touch()
     if name == "image bomb":
-        monkeypatch.setattr(pictures, "MAX_PIXELS", 1000)
+        monkeypatch.setattr(images, "MAX_PIXELS", 1000)
         Image.new("1", (1001, 1)).save(folder / "bomb.png")
         Image.new("RGB", (10, 10)).save(folder / "images" / "a.jpg")
     bad, what, mend = BAD_ROWS[name]
@@ -457,7 +458,7 @@ def test_pictures_are_not_decoded_when_rows_are_read(folder):
 
 def test_a_picture_of_many_questions_is_looked_at_once(folder, monkeypatch):
     looked_at = []
-    header_size = pictures.header_size
+    header_size = images.header_size
     monkeypatch.setattr("foveate.questions.readers.header_size", lambda s: looked_at.append(s) or header_size(s))
     load_questions(write_jsonl(folder, *(row(id=number) for number in range(9))))
     assert looked_at == [folder / "images" / "a.jpg"]

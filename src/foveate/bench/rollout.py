@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -107,7 +108,10 @@ def main(
             device=device,
             dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
         )
-    table = Table(title=f"Rollouts of one group: shared prefill against generate ({device}, {threads_used} thread(s))")
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"Rollouts of one group: shared prefill against generate ({device}, {threads_used} thread(s))",
+    )
     headings = "visual\ntokens|G|speed-up|over\nrepeated|memory|ours\nseconds|generate\nseconds"
     for heading in headings.split("|"):
         table.add_column(heading, justify="right")

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -126,11 +127,13 @@ def main(
         rows = bench_update(
             size=size,
             visual_tokens=(1280,) if quick else tuple(GRIDS),
-            runs=12 if quick else 32,
+            runs=8 if quick else 32,
             device=device,
             dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
         )
-    table = Table(title=f"Update of one group: packed against separate rows ({device}, {threads_used} thread(s))")
+    table = Table(
+        box=SIMPLE_HEAD, title=f"Update of one group: packed against separate rows ({device}, {threads_used} thread(s))"
+    )
     headings = "visual\ntokens|G|speed-up|ideal|over\nTRL|memory|packed\nseconds|separate\nseconds|packed\nMB"
     for heading in headings.split("|"):
         table.add_column(heading, justify="right")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveate.images import open_image
-from foveate.questions.pictures import header_size
+from foveate.images import header_size, open_image
 from foveate.questions.problems import BadRow, list_rows
 from foveate.questions.readers import find_file, scan
 from foveate.regions import Size

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
 import os
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
-from foveate.images import _FORMATS, MAX_PIXELS, ImageError, open_image
+from foveate.images import ImageError, open_image
 from foveate.questions.problems import Problem
-from foveate.regions import Size
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}\s*\Z")
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
@@ -75,35 +72,6 @@ def _image_path(written: str, folder: Path) -> Path | Problem:
     if "\\" in written and (folder / written.replace("\\", "/")).is_file():
         return Problem("image", f"{quoted} {what}", f"write {written.replace(chr(92), '/')!r}")
     return Problem("image", f"{quoted} {what}", f"put it in {path.parent}, or {mend}")
-
-
-def header_size(source: Path | bytes) -> Size:
-    """Width and height of a picture as `open_image` would return it (upright), from its header alone.
-
-    Raises:
-        ImageError: no picture of a known format, or over the limit of pixels.
-    """
-    name = f"{len(source)} bytes of image data" if isinstance(source, bytes) else os.fspath(source)
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as image:
-            width, height = image.size
-            # Not the subclass's method: that of PNG decodes the whole picture. TIFF's size is upright already.
-            exif = Image.Image.getexif(image)
-            turned = image.format != "TIFF" and exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
-        reason = "not a picture of a known format" if isinstance(error, UnidentifiedImageError) else error
-        raise ImageError(f"{name}: {reason}") from None
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{name}: {width} x {height} pixels are over the limit of {MAX_PIXELS:,}")
-    return (height, width) if turned else (width, height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, overload
 
-from foveate.images import ImageError
+from foveate.images import ImageError, header_size
 from foveate.questions.files import RawRow, raw_rows
-from foveate.questions.pictures import header_size
 from foveate.questions.problems import BadRow, Problem, QuestionFileError, list_rows, row_unit
 from foveate.questions.rows import Outcome, build_question, parse_row
 from foveate.questions.schema import Question

@@ -117,9 +117,9 @@ class Trainer:
             lr=recipe.optimisation.learning_rate,
             weight_decay=recipe.optimisation.weight_decay,
         )
-        model, self.optimizer = self.accelerator.prepare(vlm.model, optimizer)
-        self.vlm = VLM(self.accelerator.unwrap_model(model), vlm.family)
-        self.updater = Updater(recipe, self.accelerator, model, self.optimizer, vlm.family, reference)
+        self.model, self.optimizer = self.accelerator.prepare(vlm.model, optimizer)
+        self.vlm = VLM(self.accelerator.unwrap_model(self.model), vlm.family)
+        self.updater = Updater(recipe, self.accelerator, self.model, self.optimizer, vlm.family, reference)
         self.generator = LocalGenerator(self.vlm)
         self.protocol = recipe.build_protocol(vlm.family.budget)
         self.sampling = Sampling(recipe.rollout.temperature, recipe.rollout.max_new_tokens)
@@ -148,7 +148,7 @@ class Trainer:
             )
             clock.lap("rollout")
             if step == first:
-                self_check(self.vlm, groups[0].episodes, temperature=self.sampling.temperature)
+                self_check(self.vlm, groups[0].episodes, model=self.model, temperature=self.sampling.temperature)
             scored = [self._score(group) for group in groups]
             metrics = rollout_metrics(scored) | self.updater.update(scored, step)
             clock.lap("update")
