@@ -88,6 +88,11 @@ def test_right_answers_pull_harder_and_are_held_back_less(rewards: list[float], 
     assert float(weights.kl_weights.mean()) == pytest.approx(beta)
 
 
+def test_unscaled_advantages_are_the_distance_from_the_mean() -> None:
+    weights = ap_grpo_weights([1.0, 0.0, 0.0, 0.0], 0.0, 0.0, scale_rewards="none")
+    torch.testing.assert_close(weights.advantages, torch.tensor([0.75, -0.25, -0.25, -0.25]))
+
+
 def test_a_group_by_hand() -> None:
     weights = ap_grpo_weights(torch.tensor([1, 0, 0, 0]), k=0.6, beta=0.04)
     root = math.sqrt(3)

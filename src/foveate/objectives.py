@@ -6,10 +6,12 @@ Axes: G episodes of a group.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+ScaleRewards = Literal["group", "none"]
 
 
 class GroupWeights(NamedTuple):
@@ -20,21 +22,28 @@ class GroupWeights(NamedTuple):
     kl_weights: Tensor
 
 
-def group_advantages(rewards_G: Tensor) -> Tensor:
-    """(r_i - mean(r)) / std(r) over the group, with the population's standard deviation.
+def group_advantages(rewards_G: Tensor, scale_rewards: ScaleRewards = "group") -> Tensor:
+    """(r_i - mean(r)) / std(r) over the group, with the population's standard deviation; or r_i - mean(r) alone.
 
     Equal rewards, and a group of one, give zeros. TRL divides by the sample's standard deviation instead: its
     advantages are smaller by sqrt((G - 1) / G).
+
+    Args:
+        scale_rewards: `"group"` divides (GRPO, HART), `"none"` does not (MGPO); names as in TRL.
     """
     centred_G = rewards_G - rewards_G.mean()
     # Compared to the size of the rewards: 0.1 three times has a mean that is not exactly 0.1.
     if float(centred_G.abs().max()) <= 1e-6 * max(1.0, float(rewards_G.abs().max())):
         return torch.zeros_like(centred_G)
+    if scale_rewards == "none":
+        return centred_G
     centred_G = centred_G / centred_G.abs().max()  # so that squares of huge or tiny rewards stay in range
     return centred_G / centred_G.square().mean().sqrt()
 
 
-def ap_grpo_weights(rewards_G: Tensor | Sequence[float], k: float, beta: float) -> GroupWeights:
+def ap_grpo_weights(
+    rewards_G: Tensor | Sequence[float], k: float, beta: float, *, scale_rewards: ScaleRewards = "group"
+) -> GroupWeights:
     """AP-GRPO's advantages and weights (HART, arXiv 2602.23615, eq. 6).
 
         A_i   = (r_i - mean(r)) / std(r)
@@ -47,6 +56,7 @@ def ap_grpo_weights(rewards_G: Tensor | Sequence[float], k: float, beta: float) 
         rewards_G: one reward per episode of one group, shape (G,), G >= 1; the paper's are 0 or 1.
         k: preference for right answers, 0.6 in the paper. Weights stay positive for k < 1 and rewards in [0, 1].
         beta: strength of the KL term.
+        scale_rewards: as in `group_advantages`.
 
     Raises:
         ValueError: the rewards are not a vector, empty, or not finite, or k or beta is negative.
@@ -61,7 +71,7 @@ def ap_grpo_weights(rewards_G: Tensor | Sequence[float], k: float, beta: float) 
     if k < 0 or beta < 0:
         raise ValueError(f"k and beta must not be negative, not k={k}, beta={beta}")
     centred_G = rewards_G - rewards_G.mean()
-    return GroupWeights(group_advantages(rewards_G), 1 + k * centred_G, beta * (1 - k * centred_G))
+    return GroupWeights(group_advantages(rewards_G, scale_rewards), 1 + k * centred_G, beta * (1 - k * centred_G))
 
 
 def policy_loss(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, LocateThenAnswer
+from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer
 from foveate.recipes import RecipeError, dump_recipe, load_recipe, recipe_names
 
 OWN = PixelBudget(3136, 1_003_520)
@@ -27,6 +27,12 @@ def test_hart_is_the_closed_loop_with_the_papers_k() -> None:
     assert isinstance(protocol, LocateThenAnswer)
     assert protocol.withhold_full_image
     assert protocol.view_budget == protocol.crop_budget == OWN
+
+
+def test_mgpo_is_the_two_turn_template_without_standard_deviation() -> None:
+    recipe = load_recipe("mgpo")
+    assert recipe.objective.scale_rewards == "none"
+    assert recipe.build_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
 
 
 def test_grpo_answers_directly_without_preference() -> None:

@@ -27,6 +27,13 @@ from foveate.training.update import Scored
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
 SMALL = ("optimisation.questions_per_step=3", "rollout.group_size=4", "optimisation.steps=4")
 
+FOR_THE_EMBEDDED_MODEL = (
+    "images.max_pixels=13000",
+    "rollout.max_new_tokens=8",
+    "optimisation.learning_rate=5e-4",
+    "optimisation.questions_per_update=3",
+)
+
 
 def recipe(*overrides: str) -> Recipe:
     return load_recipe("demo", [*SMALL, *overrides])
@@ -155,15 +162,17 @@ def test_the_gradient_does_not_depend_on_how_rows_are_batched(tmp_path: Path, mo
         torch.testing.assert_close(gradients[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
-    train(tmp_path / "whole")
+@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo"])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, name: str) -> None:
+    chosen = load_recipe(name, [*SMALL, *FOR_THE_EMBEDDED_MODEL])
+    train(tmp_path / "whole", chosen=chosen)
 
     def stop_after_two(report: StepReport) -> None:
         trainer.stop_requested = report.step == 1
 
-    trainer = Trainer(recipe(), load(), SCENES, tmp_path / "parts", observers=[stop_after_two])
+    trainer = Trainer(chosen, load(), SCENES, tmp_path / "parts", observers=[stop_after_two])
     assert len(trainer.run()) == 2
-    resumed = Trainer(recipe(), load(), SCENES, tmp_path / "parts").run(resume=True)
+    resumed = Trainer(chosen, load(), SCENES, tmp_path / "parts").run(resume=True)
     assert [row["step"] for row in resumed] == [2, 3]
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     assert (tmp_path / "whole/rollouts.jsonl").read_text() == (tmp_path / "parts/rollouts.jsonl").read_text()

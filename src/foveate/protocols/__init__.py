@@ -13,6 +13,7 @@ from foveate.protocols.base import (
     Turn,
 )
 from foveate.protocols.direct import Direct
+from foveate.protocols.ground import GroundThenAnswer
 from foveate.protocols.locate import LocateThenAnswer
 from foveate.protocols.parsing import ParsedBoxes, parse_boxes
 
@@ -21,6 +22,7 @@ __all__ = [
     "Completion",
     "Direct",
     "FinishReason",
+    "GroundThenAnswer",
     "LocateThenAnswer",
     "ParsedBoxes",
     "Problem",

@@ -68,10 +68,13 @@ class LocateThenAnswer(Protocol):
         """Boxes from the first reply, the answer from the second."""
         if turns:
             return answer_turn(subject, context, completion)
-        view = context.views[0]
-        boxes, problem = parse_boxes(
-            completion.text, subject.family.frame, view.size, view.original_size, max_boxes=self.max_boxes
-        )
-        if completion.finish_reason is FinishReason.LENGTH:
-            problem = Problem.OVER_LENGTH
-        return Turn(context, completion, boxes, located=True, problem=problem)
+        return located_turn(subject, context, completion, max_boxes=self.max_boxes)
+
+
+def located_turn(subject: Subject, context: Context, completion: Completion, *, max_boxes: int) -> Turn:
+    """A reply that was asked for boxes of the view shown last, which may be a crop, with what is wrong with it."""
+    view = context.views[-1]
+    boxes, problem = parse_boxes(completion.text, subject.family.frame, view.size, view.size, max_boxes=max_boxes)
+    if completion.finish_reason is FinishReason.LENGTH:
+        problem = Problem.OVER_LENGTH
+    return Turn(context, completion, tuple(map(view.to_original, boxes)), located=True, problem=problem)

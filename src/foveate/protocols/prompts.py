@@ -18,12 +18,53 @@ def locate(question: Question, frame: Frame, shown: Size, box_style: str, max_bo
     if box_style == "short":
         return f"locate {question.text}"
     regions = "the one region" if max_boxes == 1 else f"the regions (at most {max_boxes})"
-    where = _FRAMES[frame].format(width=shown[0], height=shown[1])
     return (
         f"Question: {question.text}\n"
         f"Do not answer yet. Point at {regions} of the image that must be seen in detail to answer it. "
-        f'Reply with JSON only: [{{"bbox_2d": [x1, y1, x2, y2], "label": "..."}}], in {where}.'
+        f"{_json_boxes(frame, shown)}"
     )
+
+
+def ground_system(box_style: str) -> str | None:
+    """MGPO's system message: coordinates first, which bring an enlarged crop, then the answer."""
+    if box_style == "short":
+        return None
+    return (
+        "You answer questions about images that are shown to you at low resolution. First give the coordinates of the "
+        "key area as JSON: you are then shown that area enlarged, cut from the original. Then answer in \\boxed{}."
+    )
+
+
+def ground(question: Question, frame: Frame, shown: Size, box_style: str) -> str:
+    """MGPO's first turn: the question without its choices, and a request for coordinates."""
+    if box_style == "short":
+        return f"locate {question.text}"
+    return (
+        f"Question: {question.text}\nGive the coordinates of the key area for this question. "
+        f"{_json_boxes(frame, shown)}"
+    )
+
+
+def ground_again(question: Question, frame: Frame, shown: Size, box_style: str) -> str:
+    """A turn between the first and the last: coordinates within the image shown last."""
+    if box_style == "short":
+        return f"locate {question.text}"
+    return (
+        f"This is the area that you asked for, enlarged. Question: {question.text}\n"
+        f"Give the coordinates of the key area within this last image. {_json_boxes(frame, shown)}"
+    )
+
+
+def answer_grounded(question: Question, box_style: str, *, cropped: bool) -> str:
+    """MGPO's last turn: the question with its choices, beside the crop, or the original image once more."""
+    if box_style == "short":
+        return f"answer {question.text}"
+    brought = (
+        "This is the area that you asked for, enlarged. If it does not help, go by the original image."
+        if cropped
+        else "No valid coordinates could be read, so this is the original image again."
+    )
+    return "\n".join([brought, *_question(question)])
 
 
 def answer(question: Question, box_style: str, *, crops: int = 0, withheld: bool = False) -> str:
@@ -35,13 +76,20 @@ def answer(question: Question, box_style: str, *, crops: int = 0, withheld: bool
         parts.append("The full image is withheld. You see only " + _crops(crops) + " of it, cut at full resolution.")
     elif crops:
         parts.append("After the full image you see " + _crops(crops) + " of it, cut at full resolution.")
-    parts.append(f"Question: {question.text}")
+    return "\n".join([*parts, *_question(question)])
+
+
+def _question(question: Question) -> list[str]:
+    asked = f"Question: {question.text}"
     if question.choices:
-        parts.append(_choices(question.choices))
-        parts.append("Answer with the letter of the right choice in \\boxed{}.")
-    else:
-        parts.append("Answer with a word, a number or a short phrase in \\boxed{}.")
-    return "\n".join(parts)
+        letter = "Answer with the letter of the right choice in \\boxed{}."
+        return [asked, _choices(question.choices), letter]
+    return [asked, "Answer with a word, a number or a short phrase in \\boxed{}."]
+
+
+def _json_boxes(frame: Frame, shown: Size) -> str:
+    where = _FRAMES[frame].format(width=shown[0], height=shown[1])
+    return f'Reply with JSON only: [{{"bbox_2d": [x1, y1, x2, y2], "label": "..."}}], in {where}.'
 
 
 def _crops(count: int) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, LocateThenAnswer, Protocol
+from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol
 from foveate.rewards import TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -76,9 +76,23 @@ class LocateSettings(_Section):
         )
 
 
+class MultiTurnSettings(_Section):
+    """Ground turn by turn over a growing history, then answer."""
+
+    name: Literal["multi_turn"]
+    turns: int = Field(default=2, ge=2)
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return GroundThenAnswer(
+            turns=self.turns, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
+        )
+
+
 class Objective(_Section):
     """AP-GRPO; k = 0 is GRPO."""
 
+    scale_rewards: Literal["group", "none"] = "group"
     k: float = Field(default=0.0, ge=0, lt=1)
     beta: float = Field(default=0.04, ge=0)
     clip_low: float = Field(default=0.2, gt=0, le=1)
@@ -116,7 +130,7 @@ class Recipe(_Section):
     name: str
     title: str
     paper: str | None = None
-    protocol: Annotated[DirectSettings | LocateSettings, Field(discriminator="name")]
+    protocol: Annotated[DirectSettings | LocateSettings | MultiTurnSettings, Field(discriminator="name")]
     images: Images = Images()
     rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
     objective: Objective = Objective()
@@ -211,5 +225,5 @@ def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 def _where(location: tuple[int | str, ...]) -> str:
     """The setting's dotted name; pydantic puts the union's tag between `protocol` and its settings."""
-    names = [str(part) for part in location if part not in ("direct", "locate_answer")]
+    names = [str(part) for part in location if part not in ("direct", "locate_answer", "multi_turn")]
     return ".".join(names) or "recipe"

@@ -104,7 +104,12 @@ class Updater:
         objective, device = self._recipe.objective, self._accelerator.device
         episodes = [episode for one in scored for episode in one.group.episodes]
         weights = _concatenated(
-            [ap_grpo_weights(torch.tensor(one.rewards), objective.k, objective.beta) for one in scored]
+            [
+                ap_grpo_weights(
+                    torch.tensor(one.rewards), objective.k, objective.beta, scale_rewards=objective.scale_rewards
+                )
+                for one in scored
+            ]
         )
         lengths_E = torch.tensor([sampled_count(episode) for episode in episodes])
         sums = _Sums(updates=1, tokens=int(lengths_E.sum()))
