@@ -66,7 +66,7 @@ def test_a_stopped_run_resumes_and_a_finished_one_is_finished(tmp_path: Path, da
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["train", "heart", "--data", "scenes", "--out", "x"], "there are demo, grpo, hart, mgpo"),
+        (["train", "heart", "--data", "scenes", "--out", "x"], "no recipe 'heart'; there are demo"),
         (["train", "hart", "--data", "nowhere.jsonl", "--out", "x"], "nowhere.jsonl"),
         (["train", "hart", "--data", "scenes", "--out", "x", "--set", "objective.k=7"], "objective.k"),
         (["eval", "--data", "scenes", "--model", "nowhere/at/all"], "nowhere/at/all"),

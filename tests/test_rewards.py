@@ -1,11 +1,28 @@
 """Reward terms: what is paid for."""
 
 import pytest
-from tests.scripted import ScriptedGenerator, question
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.scripted import ScriptedGenerator, Traits, completion, picture, question
 
-from foveate.episodes import run_episodes
-from foveate.protocols import LocateThenAnswer
-from foveate.rewards import TERMS, accuracy, format_valid, reward_terms, total_reward
+from foveate.context import Context
+from foveate.episodes import Episode, run_episodes
+from foveate.images import full_view
+from foveate.protocols import LocateThenAnswer, StopReason, Turn
+from foveate.regions import Box, normalised_l1
+from foveate.rewards import (
+    NEED_REGIONS,
+    SUFFICIENT,
+    TERMS,
+    accuracy,
+    conditional_iou,
+    conditional_iou_of,
+    format_valid,
+    gated_tool,
+    l1_closeness,
+    reward_terms,
+    total_reward,
+)
 
 CARD = "[112, 56, 168, 112]"
 
@@ -60,3 +77,84 @@ def test_terms_are_logged_by_name_and_summed_with_their_weights():
 def test_an_unknown_term_is_refused():
     with pytest.raises(KeyError, match="beauty"):
         reward_terms(episode(CARD, "B"), {"beauty": 1.0})
+
+
+# --- LFPC's terms -----------------------------------------------------------------------------------------------------
+
+SIZE = (1120, 840)
+NESTED = (Box(300, 160, 400, 260), Box(280, 140, 420, 280))
+sides = st.floats(0, 1).map(lambda share: round(share, 3))
+
+
+@st.composite
+def boxes(draw):
+    """A box inside the picture, in its pixels."""
+    x1, x2 = sorted((draw(sides), draw(sides)))
+    y1, y2 = sorted((draw(sides), draw(sides)))
+    return Box(x1 * 1119, y1 * 839, x2 * 1119 + 1, y2 * 839 + 1)
+
+
+def pointing(*pointed, regions=(NESTED,), answer="B"):
+    """An episode that pointed at these boxes of the original."""
+    asked = question(regions=regions)
+    view = full_view(picture(), Traits().budget, 28)
+    turn = Turn(Context.user(view, "?"), completion("..."), tuple(pointed), located=True)
+    return Episode(asked, (turn,), answer, StopReason.ANSWERED)
+
+
+@given(boxes())
+def test_conditional_iou_is_nothing_below_tau(box):
+    covered = box.intersection(NESTED[0]) / NESTED[0].area
+    reward = conditional_iou(pointing(box))
+    assert 0 <= reward <= 1
+    assert (reward > 0) == (covered > SUFFICIENT)
+
+
+@given(boxes(), st.sampled_from([0.5, 2.0, 3.0]))
+def test_geometry_knows_nothing_of_the_scale_of_the_image(box, factor):
+    larger = [true.scaled(factor, factor) for true in NESTED]
+    assert conditional_iou_of(box.scaled(factor, factor), tuple(larger)) == pytest.approx(
+        conditional_iou_of(box, NESTED)
+    )
+    scaled_size = (SIZE[0] * factor, SIZE[1] * factor)
+    assert normalised_l1(box.scaled(factor, factor), larger[0], scaled_size) == pytest.approx(
+        normalised_l1(box, NESTED[0], SIZE)
+    )
+
+
+@given(boxes(), boxes())
+def test_l1_lies_between_nothing_and_one_and_is_symmetric(first, second):
+    distance = normalised_l1(first, second, SIZE)
+    assert 0 <= distance <= 1
+    assert distance == normalised_l1(second, first, SIZE)
+    assert 0 <= l1_closeness(pointing(first)) <= 1
+
+
+@given(boxes())
+def test_the_exact_box_is_best_under_stage_two(box):
+    for term in (conditional_iou, l1_closeness):
+        exact, whole = term(pointing(NESTED[0])), term(pointing(Box(0, 0, *SIZE)))
+        assert exact == pytest.approx(1.0)
+        assert term(pointing(box)) <= exact + 1e-9
+        assert whole < exact
+
+
+def test_every_level_of_a_region_is_a_good_box_and_every_region_counts():
+    assert conditional_iou(pointing(NESTED[1])) == pytest.approx(1.0)
+    two = (NESTED, (Box(700, 500, 800, 600),))
+    assert conditional_iou(pointing(NESTED[0], regions=two)) == pytest.approx(0.5)
+    assert conditional_iou(pointing(NESTED[0], Box(700, 500, 800, 600), regions=two)) == pytest.approx(1.0)
+
+
+def test_without_a_box_geometry_pays_nothing_and_without_a_true_one_it_is_refused():
+    assert conditional_iou(pointing()) == l1_closeness(pointing()) == 0.0
+    for term in NEED_REGIONS:
+        with pytest.raises(ValueError, match="'q' has no true box"):
+            TERMS[term](pointing(NESTED[0], regions=()))
+
+
+@pytest.mark.parametrize(
+    ("answer", "made", "reward"), [("B", True, 1), ("A", True, 0), ("B", False, 0), (None, True, 0)]
+)
+def test_the_tool_is_paid_for_only_with_a_right_answer(answer, made, reward):
+    assert gated_tool(pointing(*NESTED[: int(made)], answer=answer)) == reward

@@ -161,6 +161,9 @@ def evaluate_command(
         if value is not None:
             low, high = result.summary.intervals[name]
             console.print(f"{name:12} {value:.3f}   (95 % interval {low:.3f} to {high:.3f})", highlight=False)
+    wrong_place = result.joint.wrong_place_among_right_answers
+    if wrong_place is not None:
+        console.print(f"{wrong_place:.1%} of the right answers pointed at a wrong place", highlight=False)
     console.print(f"{result.summary.questions} questions; episodes ended: {result.stops}", highlight=False)
     if json_file is not None:
         write_scores(json_file, result, model=model)
@@ -298,7 +301,7 @@ def recipes_list() -> None:
     from foveate.recipes import load_recipe, recipe_names
 
     for name in recipe_names():
-        console.print(f"{name:12} {load_recipe(name).title}", highlight=False)
+        console.print(f"{name:12} {load_recipe(name).title}", highlight=False, soft_wrap=True)
 
 
 @recipes_app.command("show")

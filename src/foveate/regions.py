@@ -124,6 +124,20 @@ def iog(predicted: Box, true: Box) -> float:
     return predicted.intersection(true) / true.area
 
 
+def normalised_l1(first: Box, second: Box, size: Size) -> float:
+    """Mean distance of the four corner coordinates, x in widths and y in heights of the image, in [0, 1].
+
+    LFPC's d_L1 (arXiv 2603.27494, stage II); the same whatever the image is scaled to.
+
+    Args:
+        first: inside an image of `size`, as is `second`.
+        size: width and height of that image, in pixels.
+    """
+    across = abs(first.x1 - second.x1) + abs(first.x2 - second.x2)
+    down = abs(first.y1 - second.y1) + abs(first.y2 - second.y2)
+    return (across / size[0] + down / size[1]) / 4
+
+
 def to_original(box: Box, frame: Frame | str, input_size: Size, original_size: tuple[float, float]) -> Box:
     """A box as the model wrote it, in pixels of the original image.
 

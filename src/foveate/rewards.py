@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean
+from typing import TYPE_CHECKING
 
-from foveate.episodes import Episode
 from foveate.protocols.answers import is_right
+from foveate.regions import iog, iou, normalised_l1
+
+if TYPE_CHECKING:
+    from foveate.episodes import Episode
+    from foveate.questions.schema import Region
+    from foveate.regions import Box, Size
+
+SUFFICIENT = 0.9
+"""LFPC's tau: the share of the smallest sufficient box that must be covered before IoU counts."""
 
 
 def accuracy(episode: Episode) -> float:
@@ -21,17 +31,60 @@ def format_valid(episode: Episode) -> float:
     return float(all(turn.problem is None for turn in episode.turns))
 
 
-TERMS: Mapping[str, Callable[[Episode], float]] = {"accuracy": accuracy, "format": format_valid}
+def gated_tool(episode: Episode) -> float:
+    """1 when the answer is right and a crop was made, else 0 (LFPC, arXiv 2603.27494, stage I)."""
+    return float(bool(accuracy(episode)) and any(turn.boxes for turn in episode.turns))
+
+
+def conditional_iou(episode: Episode) -> float:
+    """LFPC's r_IoU (stage II): the best IoU with any level of the true region, if its smallest level is covered.
+
+    Zero where less than `SUFFICIENT` of the smallest level is. With several true regions their mean; each takes the
+    predicted box that fits it best. Needs true boxes.
+    """
+    return _per_region(episode, lambda box, region, _: conditional_iou_of(box, region))
+
+
+def l1_closeness(episode: Episode) -> float:
+    """LFPC's r_l1 (stage II): 1 minus the normalised L1 distance to the nearest level; several regions as above."""
+    return _per_region(episode, lambda box, region, size: 1 - min(normalised_l1(box, true, size) for true in region))
+
+
+def conditional_iou_of(box: Box, region: Region, least: float = SUFFICIENT) -> float:
+    """max_i IoU(box, B_i) if more than `least` of B_1, the smallest level, is covered, else 0."""
+    return max(iou(box, true) for true in region) if iog(box, region[0]) > least else 0.0
+
+
+def _per_region(episode: Episode, measure: Callable[[Box, Region, Size], float]) -> float:
+    regions, boxes, size = episode.question.regions, episode.boxes, episode.image_size
+    if not regions:
+        raise ValueError(f"question {episode.question.id!r} has no true box, which this reward term needs")
+    if not boxes or size is None:
+        return 0.0
+    return fmean(max(measure(box, region, size) for box in boxes) for region in regions)
+
+
+TERMS: Mapping[str, Callable[[Episode], float]] = {
+    "accuracy": accuracy,
+    "format": format_valid,
+    "tool": gated_tool,
+    "conditional_iou": conditional_iou,
+    "l1": l1_closeness,
+}
 """Every reward term by the name that recipes use."""
 
+NEED_REGIONS = frozenset({"conditional_iou", "l1"})
+"""The terms that look at true boxes: a recipe that names one of them is not annotation-free."""
 
-def reward_terms(episode: Episode, weights: Mapping[str, float]) -> dict[str, float]:
-    """The value of each term that a recipe names, unweighted.
+
+def reward_terms(episode: Episode, names: Iterable[str]) -> dict[str, float]:
+    """The value of each named term, unweighted.
 
     Raises:
         KeyError: a name is not in `TERMS`.
+        ValueError: a term needs true boxes and the question has none.
     """
-    return {name: TERMS[name](episode) for name in weights}
+    return {name: TERMS[name](episode) for name in names}
 
 
 def total_reward(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:

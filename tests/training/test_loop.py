@@ -162,7 +162,17 @@ def test_the_gradient_does_not_depend_on_how_rows_are_batched(tmp_path: Path, mo
         torch.testing.assert_close(gradients[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo"])
+def test_a_recipe_that_rewards_boxes_sees_them_and_refuses_data_without(tmp_path: Path) -> None:
+    chosen = load_recipe("lfpc-2", [*SMALL, *FOR_THE_EMBEDDED_MODEL, "optimisation.steps=1"])
+    [row] = train(tmp_path / "with", chosen=chosen)
+    assert {"conditional_iou", "l1", "tool", "format"} <= row.keys()
+    with pytest.raises(TrainingError, match=r"question 'scene-.*' has no true box, which the recipe 'lfpc-2' rewards"):
+        train(tmp_path / "without", [question.without_regions() for question in SCENES], chosen)
+    first_stage = load_recipe("lfpc-1", [*SMALL, *FOR_THE_EMBEDDED_MODEL, "optimisation.steps=1"])
+    train(tmp_path / "stage-1", [question.without_regions() for question in SCENES], first_stage)
+
+
+@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo", "lfpc-2"])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, name: str) -> None:
     chosen = load_recipe(name, [*SMALL, *FOR_THE_EMBEDDED_MODEL])
     train(tmp_path / "whole", chosen=chosen)

@@ -1,6 +1,7 @@
 """Scores with intervals, grounding measured against true regions, and reports a person can read."""
 
 from foveate.evaluation.grounding import Grounding, best_iou, box_area, grounding_of, iog_hit, valid_boxes
+from foveate.evaluation.joint import JointTable, overall
 from foveate.evaluation.pictures import annotated, data_url
 from foveate.evaluation.report import Case, first_cases, write_report
 from foveate.evaluation.runner import FIGURES, Evaluation, Summary, evaluate
@@ -12,6 +13,7 @@ __all__ = [
     "Case",
     "Evaluation",
     "Grounding",
+    "JointTable",
     "Summary",
     "annotated",
     "best_iou",
@@ -22,6 +24,7 @@ __all__ = [
     "first_cases",
     "grounding_of",
     "iog_hit",
+    "overall",
     "valid_boxes",
     "write_report",
     "write_scores",

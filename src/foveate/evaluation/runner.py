@@ -13,6 +13,7 @@ from typing import Any
 
 from foveate.episodes import Episode, Group, run_episodes
 from foveate.evaluation.grounding import Grounding, measured
+from foveate.evaluation.joint import JointTable
 from foveate.evaluation.setup import family_of, fields_of, fingerprint, wording_of
 from foveate.evaluation.statistics import Interval, bootstrap_interval
 from foveate.generators.base import Generator, Sampling
@@ -120,6 +121,11 @@ class Evaluation:
         return dict(Counter(attempt.stop for scored in self.scored for attempt in scored.attempts))
 
     @property
+    def joint(self) -> JointTable:
+        """Answers against places, where there are true regions."""
+        return JointTable.of(self.scored)
+
+    @property
     def tokens(self) -> int:
         """Sampled tokens of all episodes."""
         return sum(attempt.tokens for scored in self.scored for attempt in scored.attempts)
@@ -130,6 +136,7 @@ class Evaluation:
         return {
             "summary": self.summary.to_json(),
             "by_category": {name: summary.to_json() for name, summary in self.by_category.items()},
+            "answers_and_places": self.joint.to_json(),
             "stops": self.stops,
             "unparsed": self.stops.get("unparsed", 0),
             "tokens_per_question": self.tokens / asked,

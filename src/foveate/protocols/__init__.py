@@ -16,6 +16,7 @@ from foveate.protocols.direct import Direct
 from foveate.protocols.ground import GroundThenAnswer
 from foveate.protocols.locate import LocateThenAnswer
 from foveate.protocols.parsing import ParsedBoxes, parse_boxes
+from foveate.protocols.zoom import ZoomTool
 
 __all__ = [
     "Ask",
@@ -31,6 +32,7 @@ __all__ = [
     "StopReason",
     "Subject",
     "Turn",
+    "ZoomTool",
     "is_right",
     "parse_answer",
     "parse_boxes",

@@ -51,6 +51,8 @@ class StopReason(StrEnum):
     """The answer turn was reached and an answer read from it."""
     UNPARSED = "unparsed"
     """The answer turn was reached, but holds no answer that could be read."""
+    OUT_OF_CALLS = "out_of_calls"
+    """The model called a tool when it had no call left, instead of answering."""
     NO_REGION = "no_region"
     """No valid box was located, and the protocol has nothing to fall back on."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from foveate.protocols.base import Problem
 from foveate.questions.schema import Question
 from foveate.regions import Frame, Size
 
@@ -77,6 +78,55 @@ def answer(question: Question, box_style: str, *, crops: int = 0, withheld: bool
     elif crops:
         parts.append("After the full image you see " + _crops(crops) + " of it, cut at full resolution.")
     return "\n".join([*parts, *_question(question)])
+
+
+def zoom_system(frame: Frame, shown: Size, box_style: str, calls: int) -> str | None:
+    """LFPC's system message: the crop tool, how it is called, and how often it may be."""
+    if box_style == "short":
+        return None
+    where = _FRAMES[frame].format(width=shown[0], height=shown[1])
+    times = "once" if calls == 1 else f"up to {calls} times"
+    return (
+        "You answer questions about an image that is shown to you at low resolution. You may call the tool `crop` "
+        f"{times} to see a region of it at full resolution. To call it, reply with\n"
+        '<tool_call>{"name": "crop", "arguments": {"bbox_2d": [x1, y1, x2, y2]}}</tool_call>\n'
+        f"and nothing after it; the coordinates are {where}. When you have seen enough, answer in \\boxed{{}}."
+    )
+
+
+def zoom_question(question: Question, box_style: str) -> str:
+    """The question with its choices; whether to look closer is left to the model."""
+    return f"zoom {question.text}" if box_style == "short" else "\n".join(_question(question))
+
+
+def zoom_result(question: Question, box_style: str, left: int) -> str:
+    """What comes with a crop."""
+    if box_style == "short":
+        return f"zoom {question.text}"
+    return f"The region, at full resolution. {_calls_left(left)}"
+
+
+def zoom_error(problem: Problem, box_style: str, left: int) -> str:
+    """What comes back for a call that could not be carried out: what was wrong with it, and the mend."""
+    if box_style == "short":
+        return "zoom"
+    return f"Error: {_MENDS[problem]} {_calls_left(left)}"
+
+
+_MENDS = {
+    Problem.NO_BOX: 'the call has no coordinates. Give "arguments": {"bbox_2d": [x1, y1, x2, y2]}.',
+    Problem.MALFORMED: "bbox_2d must be four numbers: [x1, y1, x2, y2].",
+    Problem.REVERSED: "the box is empty: x1 must be less than x2, and y1 less than y2.",
+    Problem.OUTSIDE: "the box lies outside the image. Keep its coordinates inside.",
+    Problem.TOO_MANY: "one call takes one box.",
+    Problem.OVER_LENGTH: "the call was cut off. Reply with the call alone.",
+}
+
+
+def _calls_left(left: int) -> str:
+    if not left:
+        return "You have no call left: answer now in \\boxed{}."
+    return "You have one call left." if left == 1 else f"You have {left} calls left."
 
 
 def _question(question: Question) -> list[str]:

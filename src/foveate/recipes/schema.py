@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol
-from foveate.rewards import TERMS
+from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool
+from foveate.rewards import NEED_REGIONS, TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
 
@@ -89,6 +89,19 @@ class MultiTurnSettings(_Section):
         )
 
 
+class ZoomSettings(_Section):
+    """A crop tool that the model may call, or not."""
+
+    name: Literal["zoom"]
+    max_calls: PositiveInt = 3
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return ZoomTool(
+            max_calls=self.max_calls, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
+        )
+
+
 class Objective(_Section):
     """AP-GRPO; k = 0 is GRPO."""
 
@@ -130,7 +143,7 @@ class Recipe(_Section):
     name: str
     title: str
     paper: str | None = None
-    protocol: Annotated[DirectSettings | LocateSettings | MultiTurnSettings, Field(discriminator="name")]
+    protocol: Annotated[DirectSettings | LocateSettings | MultiTurnSettings | ZoomSettings, Field(discriminator="name")]
     images: Images = Images()
     rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
     objective: Objective = Objective()
@@ -152,6 +165,11 @@ class Recipe(_Section):
         if own and self.optimisation.questions_per_step % own:
             raise ValueError("optimisation.questions_per_step must be a multiple of questions_per_update")
         return self
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether a reward looks at true boxes; otherwise no part of the training loop may see them."""
+        return bool(NEED_REGIONS & self.rewards.keys())
 
     def build_protocol(self, own: PixelBudget) -> Protocol:
         """The protocol, for a family whose processor has the pixel budget `own`."""
@@ -225,5 +243,5 @@ def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 def _where(location: tuple[int | str, ...]) -> str:
     """The setting's dotted name; pydantic puts the union's tag between `protocol` and its settings."""
-    names = [str(part) for part in location if part not in ("direct", "locate_answer", "multi_turn")]
+    names = [str(part) for part in location if part not in ("direct", "locate_answer", "multi_turn", "zoom")]
     return ".".join(names) or "recipe"

@@ -78,7 +78,8 @@ class Trainer:
     """Trains a model by a recipe and writes everything to a run folder.
 
     `run_dir` gets recipe.yaml, metrics.jsonl (a row per step), rollouts.jsonl (a row per episode) and checkpoints/.
-    True boxes are taken out of the questions before anything else, so that neither rewards nor prompts can see them.
+    True boxes are taken out of the questions before anything else, so that neither rewards nor prompts can see them,
+    unless the recipe names a reward term that needs them.
 
     Args:
         recipe: the resolved recipe.
@@ -107,7 +108,8 @@ class Trainer:
     ) -> None:
         if not len(questions):
             raise TrainingError("there are no questions to train on")
-        self.recipe, self.questions, self.run_dir = recipe, _WithoutRegions(questions), run_dir
+        self.recipe, self.run_dir = recipe, run_dir
+        self.questions = questions if recipe.needs_regions else _WithoutRegions(questions)
         self.seed, self.save_every, self.observers = seed, save_every, observers
         self.accelerator = accelerator or Accelerator()
         enable_packed_attention(base_model(vlm.model))
@@ -139,7 +141,7 @@ class Trainer:
             clock = Clock()
             indices = self._indices_of(step)
             groups = run_episodes(
-                [self.questions[index] for index in indices],
+                [self._question(index) for index in indices],
                 self.protocol,
                 self.generator,
                 n=self.recipe.rollout.group_size,
@@ -173,6 +175,15 @@ class Trainer:
         places = range(step * per_step, (step + 1) * per_step)
         chosen = [int(_shuffled(total, self.seed, place // total)[place % total]) for place in places]
         return chosen[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def _question(self, index: int) -> Question:
+        question = self.questions[index]
+        if self.recipe.needs_regions and not question.regions:
+            raise TrainingError(
+                f"question {question.id!r} has no true box, which the recipe {self.recipe.name!r} rewards: give every "
+                "question `regions`, or choose a recipe that needs none"
+            )
+        return question
 
     def _score(self, group: Group) -> Scored:
         terms = tuple(reward_terms(episode, self.recipe.rewards) for episode in group.episodes)
