@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import defaultdict
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pytest
 import torch
@@ -14,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from foveate.objectives import GroupWeights, ap_grpo_weights, group_advantages, kl_k3, policy_loss, token_loss
+from foveate.objectives import (
+    GroupWeights,
+    KLEstimator,
+    LossType,
+    ap_grpo_weights,
+    group_advantages,
+    importance_weights,
+    kl_estimate,
+    length_weights,
+    policy_loss,
+    token_loss,
+)
 
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 rewards_lists = st.lists(finite, min_size=1, max_size=32)
@@ -120,8 +131,26 @@ def test_what_cannot_be_weighed_is_refused(rewards: list[Any], k: float, beta: f
 @given(st.lists(st.tuples(st.floats(-20, 0), st.floats(-20, 0)), min_size=1, max_size=16))
 def test_kl_estimate_is_never_negative_and_zero_for_equals(pairs: list[tuple[float, float]]) -> None:
     policy, reference = double([p for p, _ in pairs]), double([r for _, r in pairs])
-    assert bool((kl_k3(policy, reference) >= 0).all())
-    assert kl_k3(policy, policy).tolist() == [0.0] * len(pairs)
+    assert bool((kl_estimate(policy, reference) >= 0).all())
+    assert kl_estimate(policy, policy).tolist() == [0.0] * len(pairs)
+
+
+def test_the_three_estimates_agree_near_the_reference_and_in_the_mean() -> None:
+    policy, reference = double([0.5, 0.3, 0.2]).log(), double([0.45, 0.35, 0.2]).log()
+    true = float((policy.exp() * (policy - reference)).sum())
+    for estimator in get_args(KLEstimator):
+        mean = float((policy.exp() * kl_estimate(policy, reference, estimator)).sum())
+        assert mean == pytest.approx(true, rel=0.1)
+    for unbiased in ("k1", "k3"):
+        assert float((policy.exp() * kl_estimate(policy, reference, unbiased)).sum()) == pytest.approx(true)
+
+
+def test_importance_weights_are_truncated_and_absent_where_the_sampler_was_silent() -> None:
+    weights = importance_weights(double([-1.0, -1.0, -3.0, -1.0]), double([-1.0, -3.0, -1.0, math.nan]), cap=2.0)
+    torch.testing.assert_close(weights, double([1.0, 2.0, math.exp(-2), 1.0]))
+    plain = GroupWeights(double([1.0]), double([1.0]), double([0.0]))
+    loss = token_loss(double([0.0]), double([0.0]), None, plain, importance=double([0.5]))
+    assert loss.tolist() == [-0.5]
 
 
 class Batch(NamedTuple):
@@ -146,12 +175,17 @@ def random_batch(seed: int, drift: float, rewards: list[list[float]]) -> Batch:
     return Batch(new.requires_grad_(), old, ref, episode, rewards, lengths.tolist())
 
 
-def our_loss(batch: Batch, k: float, beta: float, low: float, high: float) -> Tensor:
-    """As the update computes it: the mean over episodes of the mean over each episode's own tokens."""
+LONGEST = 12
+
+
+def our_loss(batch: Batch, k: float, beta: float, low: float, high: float, loss_type: LossType = "grpo") -> Tensor:
+    """As the update computes it."""
     groups = [ap_grpo_weights(double(rewards), k, beta) for rewards in batch.rewards]
     weights = GroupWeights(*(torch.cat(parts)[batch.episode] for parts in zip(*groups, strict=True)))
     loss_N = token_loss(batch.logprobs, batch.old, batch.ref if beta else None, weights, low, high)
-    return (loss_N / torch.tensor(batch.lengths)[batch.episode]).sum() / len(batch.lengths)
+    lengths, count = torch.tensor(batch.lengths), len(batch.lengths)
+    share = length_weights(lengths, loss_type, episodes=count, tokens=sum(batch.lengths), longest=LONGEST)
+    return (loss_N * share[batch.episode]).sum()
 
 
 def naive_loss(batch: Batch, k: float, beta: float, low: float, high: float) -> float:
@@ -206,7 +240,7 @@ def test_clipping_stops_only_steps_that_go_further(advantage: float, ratio: floa
     assert bool(torch.autograd.grad(loss.sum(), logprobs)[0].any()) is moves
 
 
-def trl_loss(batch: Batch, beta: float, low: float, high: float) -> Tensor:
+def trl_loss(batch: Batch, beta: float, low: float, high: float, loss_type: LossType) -> Tensor:
     """TRL's own loss code on our tokens, log-probs and advantages; only the model's forward is replaced."""
     grpo = pytest.importorskip("trl.trainer.grpo_trainer", reason="trl is the oracle of this test")
     width, lengths = max(batch.lengths), batch.lengths
@@ -217,7 +251,8 @@ def trl_loss(batch: Batch, beta: float, low: float, high: float) -> Tensor:
     mask = padded(torch.ones(sum(lengths)))
     metrics: dict[str, Any] = {"train": defaultdict(list), "eval": defaultdict(list)}
     trainer = SimpleNamespace(
-        loss_type="grpo",
+        loss_type=loss_type,
+        max_completion_length=LONGEST,
         beta=beta,
         epsilon_low=low,
         epsilon_high=high,
@@ -229,12 +264,13 @@ def trl_loss(batch: Batch, beta: float, low: float, high: float) -> Tensor:
         _entropy_bonus_enabled=False,
         current_gradient_accumulation_steps=1,
         model=SimpleNamespace(training=True),
-        args=SimpleNamespace(delta=None, use_bias_correction_kl=False),
-        accelerator=SimpleNamespace(gather=lambda x: x, reduce=lambda x, reduction: x),
+        args=SimpleNamespace(steps_per_generation=1, delta=None, use_bias_correction_kl=False),
+        accelerator=SimpleNamespace(num_processes=1, gather=lambda x: x, reduce=lambda x, reduction: x),
         _metrics=metrics,
         _get_per_token_logps_and_entropies=lambda *_, **__: (padded(batch.logprobs), torch.zeros_like(mask), None),
     )
     inputs = {
+        "num_items_in_batch": torch.tensor(sum(lengths)),
         "prompt_ids": torch.zeros(len(lengths), 3, dtype=torch.long),
         "prompt_mask": torch.ones(len(lengths), 3, dtype=torch.long),
         "completion_ids": torch.zeros(len(lengths), width, dtype=torch.long),
@@ -255,9 +291,12 @@ def trl_loss(batch: Batch, beta: float, low: float, high: float) -> Tensor:
 
 @pytest.mark.parametrize(("beta", "drift"), SETTINGS)
 @pytest.mark.parametrize(("low", "high"), [(0.2, 0.2), (0.2, 0.28)])
-def test_without_k_the_loss_is_that_of_trl(beta: float, drift: float, low: float, high: float) -> None:
+@pytest.mark.parametrize("loss_type", get_args(LossType))
+def test_without_k_the_loss_is_that_of_trl(
+    beta: float, drift: float, low: float, high: float, loss_type: LossType
+) -> None:
     batch = random_batch(2, drift, REWARDS)
-    ours, theirs = our_loss(batch, 0.0, beta, low, high), trl_loss(batch, beta, low, high)
+    ours, theirs = our_loss(batch, 0.0, beta, low, high, loss_type), trl_loss(batch, beta, low, high, loss_type)
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), abs=1e-6)
     gradients = [torch.autograd.grad(loss, batch.logprobs)[0] for loss in (ours, theirs)]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-6)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 ScaleRewards = Literal["group", "none"]
+KLEstimator = Literal["k1", "k2", "k3"]
+LossType = Literal["grpo", "dapo", "dr_grpo"]
 
 
 class GroupWeights(NamedTuple):
@@ -87,10 +89,15 @@ def policy_loss(
     return -torch.minimum(ratio * advantages, clipped * advantages)
 
 
-def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """Schulman's k3 estimate of KL(policy || reference) per sampled token, >= 0: exp(d) - d - 1, d = ref - policy."""
+def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KLEstimator = "k3") -> Tensor:
+    """Schulman's estimates of KL(policy || reference) per sampled token, with d = ref - policy.
+
+    k1 is -d, unbiased but of either sign; k2 is d^2 / 2; k3 is exp(d) - d - 1, unbiased and never negative (GRPO's).
+    """
     difference = ref_logprobs - logprobs
-    return difference.exp() - difference - 1
+    if estimator == "k1":
+        return -difference
+    return difference.square() / 2 if estimator == "k2" else difference.exp() - difference - 1
 
 
 def token_loss(
@@ -100,10 +107,13 @@ def token_loss(
     weights: GroupWeights,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
+    *,
+    kl_estimator: KLEstimator = "k3",
+    importance: Tensor | float = 1.0,
 ) -> Tensor:
     """Minus the summand of AP-GRPO's J per token: mu1 * clipped policy term + mu2 * KL (HART, eq. 6).
 
-    A batch's loss is the mean over episodes of the mean over each episode's own tokens.
+    A batch's loss is their sum, each times its episode's `length_weights`.
 
     Args:
         logprobs: with gradient, one per sampled token.
@@ -111,7 +121,36 @@ def token_loss(
         ref_logprobs: of the reference; None when beta is 0.
         weights: those of each token's episode, broadcasting against the tokens.
         clip_low, clip_high: how far the ratio may go below and above 1.
+        kl_estimator: as in `kl_estimate`.
+        importance: truncated importance weights of the policy term, where another engine sampled.
     """
-    policy = policy_loss(logprobs, old_logprobs, weights.advantages, clip_low, clip_high)
+    policy = importance * policy_loss(logprobs, old_logprobs, weights.advantages, clip_low, clip_high)
     loss = weights.policy_weights * policy
-    return loss if ref_logprobs is None else loss + weights.kl_weights * kl_k3(logprobs, ref_logprobs)
+    if ref_logprobs is None:
+        return loss
+    return loss + weights.kl_weights * kl_estimate(logprobs, ref_logprobs, kl_estimator)
+
+
+def importance_weights(old_logprobs: Tensor, sampler_logprobs: Tensor, cap: float) -> Tensor:
+    """min(pi_trainer / pi_sampler, cap) per token: 1 where the sampler could not tell its log-prob (NaN)."""
+    return (old_logprobs - sampler_logprobs).nan_to_num(nan=0.0).exp().clamp(max=cap)
+
+
+def length_weights(lengths_E: Tensor, loss_type: LossType, *, episodes: int, tokens: int, longest: int) -> Tensor:
+    """What one token of each episode counts for in the loss of an update, shape (E,). Names as in TRL.
+
+    `"grpo"`: the mean over episodes of the mean over each one's tokens, 1 / (episodes * length). `"dapo"`: the mean
+    over all tokens, 1 / tokens. `"dr_grpo"`: a constant, 1 / (episodes * longest), so that length is neither
+    punished nor favoured.
+
+    Args:
+        lengths_E: sampled tokens of each episode that is run.
+        loss_type: which of the three.
+        episodes: of the update, those included that need not be run.
+        tokens: of all these.
+        longest: the limit on new tokens of an episode.
+    """
+    if loss_type == "grpo":
+        return 1 / (episodes * lengths_E.clamp(min=1).double())
+    share = 1 / max(tokens if loss_type == "dapo" else episodes * longest, 1)
+    return torch.full(lengths_E.shape, share, dtype=torch.double)

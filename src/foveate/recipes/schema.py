@@ -16,6 +16,8 @@ from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protoc
 from foveate.rewards import NEED_REGIONS, TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
+StageName = Literal["rl", "sft"]
+"""Reinforcement learning on sampled episodes; supervised fine-tuning on reference answers."""
 
 
 class RecipeError(FoveateError, ValueError):
@@ -108,6 +110,11 @@ class Objective(_Section):
     scale_rewards: Literal["group", "none"] = "group"
     k: float = Field(default=0.0, ge=0, lt=1)
     beta: float = Field(default=0.04, ge=0)
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
+    """Length normalisation: per episode, per token, or by a constant; names as in TRL."""
+    importance_sampling_cap: float | None = Field(default=None, gt=0)
+    """Corrects for a sampler that is not the trainer, by importance weights truncated at this."""
     clip_low: float = Field(default=0.2, gt=0, le=1)
     clip_high: float = Field(default=0.2, gt=0)
 
@@ -120,8 +127,8 @@ class Rollout(_Section):
     max_new_tokens: PositiveInt = 512
 
 
-class Optimisation(_Section):
-    """AdamW and the shape of a step."""
+class AdamW(_Section):
+    """The optimizer of a stage."""
 
     learning_rate: float = Field(default=1e-6, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -129,28 +136,72 @@ class Optimisation(_Section):
     warmup_steps: int = Field(default=0, ge=0)
     schedule: Literal["constant", "linear"] = "constant"
     """Of the learning rate after warm-up; linear goes to 0 at the last step."""
-    steps: PositiveInt = 80
-    questions_per_step: PositiveInt = 16
-    questions_per_update: PositiveInt | None = None
-    """Fewer than `questions_per_step`: several updates per batch of rollouts, each on other questions."""
     tokens_per_batch: PositiveInt = 16_384
     """Positions of one forward and backward, padding included."""
 
 
+class Optimisation(AdamW):
+    """The stage `rl`: AdamW and the shape of a step."""
+
+    steps: PositiveInt = 80
+    questions_per_step: PositiveInt = 16
+    questions_per_update: PositiveInt | None = None
+    """Fewer than `questions_per_step`: several updates per batch of rollouts, each on other questions."""
+
+
+class SFT(AdamW):
+    """The stage `sft`: what the reference answer is read from, and how long it is trained on."""
+
+    context: Literal["crops", "full_image"] = "crops"
+    """The full image and the crops that the policy chooses, as inference shows them; or the full image alone."""
+    learning_rate: float = Field(default=1e-5, gt=0)
+    schedule: Literal["constant", "linear"] = "linear"
+    warmup_steps: int = Field(default=5, ge=0)
+    epochs: PositiveInt = 1
+    questions_per_update: PositiveInt = 64
+    """At most; all updates are of nearly the same size."""
+
+
+class Split(_Section):
+    """How the questions are shared out where there are two stages, so that none is in both."""
+
+    sft_share: float = Field(default=0.5, gt=0, lt=1)
+    sft_count: PositiveInt | None = None
+    """Instead of a share."""
+    seed: int = 0
+
+
 class Recipe(_Section):
-    """One training stage, as a method table of a paper has it."""
+    """The stages of a training run, as a method table of a paper has them."""
 
     name: str
     title: str
     paper: str | None = None
+    stages: list[StageName] = Field(default=["rl"], min_length=1)
+    """In this order; each starts from the weights of the one before."""
     protocol: Annotated[DirectSettings | LocateSettings | MultiTurnSettings | ZoomSettings, Field(discriminator="name")]
     images: Images = Images()
     rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
     objective: Objective = Objective()
     rollout: Rollout = Rollout()
     optimisation: Optimisation = Optimisation()
+    sft: SFT = SFT()
+    split: Split = Split()
     assumptions: dict[str, str] = {}
     """Setting to reason, where the paper is silent or could not be had."""
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _stages_as_words(cls, stages: object) -> object:
+        """Accepts `rl,sft` too."""
+        return [name.strip() for name in stages.split(",")] if isinstance(stages, str) else stages
+
+    @field_validator("stages")
+    @classmethod
+    def _no_stage_twice(cls, stages: list[StageName]) -> list[StageName]:
+        if len(set(stages)) < len(stages):
+            raise ValueError("a stage comes twice")
+        return stages
 
     @field_validator("rewards")
     @classmethod
@@ -166,14 +217,37 @@ class Recipe(_Section):
             raise ValueError("optimisation.questions_per_step must be a multiple of questions_per_update")
         return self
 
+    @model_validator(mode="after")
+    def _crops_need_a_locating_turn(self) -> Recipe:
+        locates = isinstance(self.protocol, LocateSettings | MultiTurnSettings)
+        if "sft" in self.stages and self.sft.context == "crops" and not locates:
+            raise ValueError(
+                f"sft.context is crops, but the protocol {self.protocol.name} has no locating turn of its own: "
+                "set sft.context=full_image"
+            )
+        return self
+
     @property
     def needs_regions(self) -> bool:
-        """Whether a reward looks at true boxes; otherwise no part of the training loop may see them."""
+        """Whether a reward of the stage `rl` looks at true boxes; no other part of the training may see them."""
         return bool(NEED_REGIONS & self.rewards.keys())
 
     def build_protocol(self, own: PixelBudget) -> Protocol:
         """The protocol, for a family whose processor has the pixel budget `own`."""
         return self.protocol.build(self.images, own)
+
+    def build_sft_protocol(self, own: PixelBudget) -> Protocol:
+        """What leads to the context of a reference answer, for a family whose processor has the pixel budget `own`.
+
+        With crops it is the recipe's own protocol, the full image kept; where no valid box is written, the full image
+        stands alone.
+        """
+        if self.sft.context == "full_image":
+            return Direct(view_budget=self.images.view_budget(own))
+        settings = self.protocol
+        if isinstance(settings, LocateSettings):
+            settings = settings.model_copy(update={"withhold_full_image": False, "without_region": "full_image"})
+        return settings.build(self.images, own)
 
 
 def recipe_names() -> list[str]:

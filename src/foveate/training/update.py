@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from foveate.episodes import Episode, Group
 from foveate.families.base import VLM, Family
-from foveate.objectives import GroupWeights, ap_grpo_weights, kl_k3, token_loss
+from foveate.objectives import (
+    GroupWeights,
+    ap_grpo_weights,
+    importance_weights,
+    kl_estimate,
+    length_weights,
+    token_loss,
+)
 from foveate.recipes import Recipe
 from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count, unpack
 
@@ -87,7 +94,7 @@ class Updater:
         for part in parts:
             kept = [one for one in part if self._reference or not one.is_flat]
             if kept:
-                sums.add(self._update_once(kept, sum(len(one.rewards) for one in part), old))
+                sums.add(self._update_once(kept, part, old))
         tokens, updates = max(sums.tokens, 1), max(sums.updates, 1)
         return {
             "loss": sums.loss / updates,
@@ -99,8 +106,8 @@ class Updater:
             "groups_skipped": 0 if self._reference else flat,
         }
 
-    def _update_once(self, scored: Sequence[Scored], episodes_in_part: int, old: Mapping[int, Tensor] | None) -> _Sums:
-        """The loss is the mean over episodes, skipped ones included, of the mean over each episode's own tokens."""
+    def _update_once(self, scored: Sequence[Scored], part: Sequence[Scored], old: Mapping[int, Tensor] | None) -> _Sums:
+        """One optimizer step on `scored`, those of `part` that can move the weights; the mean is over all of `part`."""
         objective, device = self._recipe.objective, self._accelerator.device
         episodes = [episode for one in scored for episode in one.group.episodes]
         weights = _concatenated(
@@ -112,6 +119,14 @@ class Updater:
             ]
         )
         lengths_E = torch.tensor([sampled_count(episode) for episode in episodes])
+        in_part = [episode for one in part for episode in one.group.episodes]
+        share_E = length_weights(
+            lengths_E,
+            objective.loss_type,
+            episodes=len(in_part),
+            tokens=sum(map(sampled_count, in_part)),
+            longest=self._recipe.rollout.max_new_tokens,
+        )
         sums = _Sums(updates=1, tokens=int(lengths_E.sum()))
         batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
         for number, batch in enumerate(batches, start=1):
@@ -122,18 +137,28 @@ class Updater:
                 with torch.no_grad():
                     ref_N = self._logprobs(self._reference.model, batch)
             own = GroupWeights(*(tensor[batch.episode_N].to(device) for tensor in weights))
-            loss_N = token_loss(new_N, old_N, ref_N, own, objective.clip_low, objective.clip_high)
-            loss = (loss_N / lengths_E[batch.episode_N].to(device)).sum() / episodes_in_part
+            sampler_N = _in_batch(batch, [_sampler_logprobs(episode) for episode in episodes]).to(device)
+            cap = objective.importance_sampling_cap
+            loss_N = token_loss(
+                new_N,
+                old_N,
+                ref_N,
+                own,
+                objective.clip_low,
+                objective.clip_high,
+                kl_estimator=objective.kl_estimator,
+                importance=importance_weights(old_N, sampler_N, cap) if cap else 1.0,
+            )
+            loss = (loss_N * share_E[batch.episode_N].to(loss_N)).sum()
             last = number == len(batches)
             with nullcontext() if last else self._accelerator.no_sync(self._model):
                 self._accelerator.backward(loss)
             with torch.no_grad():
                 ratio_N = (new_N - old_N).exp()
                 clipped_N = (ratio_N < 1 - objective.clip_low) | (ratio_N > 1 + objective.clip_high)
-                sampler_N = _in_batch(batch, [_sampler_logprobs(episode) for episode in episodes]).to(device)
                 sums.loss += loss.item()
                 sums.clipped += clipped_N.sum().item()
-                sums.kl += kl_k3(new_N, ref_N).sum().item() if ref_N is not None else 0.0
+                sums.kl += kl_estimate(new_N, ref_N).sum().item() if ref_N is not None else 0.0
                 sums.sampler_difference += (new_N - sampler_N).abs().nansum().item()
         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), self._recipe.optimisation.max_grad_norm)
         sums.grad_norm = float(norm) if norm is not None else 0.0
