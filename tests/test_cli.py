@@ -29,6 +29,7 @@ def test_help_of_every_command_has_an_example() -> None:
         ["demo"],
         ["train"],
         ["eval"],
+        ["select-resolution"],
         ["ask"],
         ["data", "scenes"],
         ["data", "check"],
@@ -61,6 +62,34 @@ def test_a_stopped_run_resumes_and_a_finished_one_is_finished(tmp_path: Path, da
     assert "--resume" in run(*arguments, status=2)
     assert "finished" in run(*arguments, "--resume")
     assert "seed" in run(*arguments, "--resume", "--seed", 5, status=2)
+
+
+def test_resolutions_are_selected_resumed_and_trained_on(tmp_path: Path, data: Path) -> None:
+    out, figures = tmp_path / "gap", tmp_path / "figures.json"
+    arguments = ["select-resolution", "--data", data, "--out", out, "--unchanged", "keep"]
+    said = run(*arguments, "--json", figures)
+    assert "answer changes first" in said
+    assert "4 questions in" in said
+    assert json.loads(figures.read_text())["levels"][0]["asked"] == 4
+    assert "resume" in run(*arguments, status=2)
+    assert "4 questions in" in run(*arguments, "--resume")
+    assert "numbers of pixels" in run(*arguments, "--resume", "--levels", "large", status=2).replace("\n", " ")
+    assert "4 with a pixel budget" in run("data", "check", out)
+    assert "finished" in run("train", "demo", "--data", out, "--out", tmp_path / "run", *FAST)
+
+
+def test_two_stages_from_one_file_or_from_two(tmp_path: Path, data: Path) -> None:
+    settings = [*FAST, "--set", "images.max_pixels=13000", "--set", "rollout.max_new_tokens=8"]
+    settings += ["--set", "stages=rl,sft"]
+    out = tmp_path / "run"
+    assert "finished" in run("train", "demo", "--data", data, "--out", out, *settings)
+    assert (out / "1-rl/metrics.jsonl").exists()
+    assert (out / "2-sft/metrics.jsonl").exists()
+    keeping = ["--set", "protocol.withhold_full_image=false"]
+    assert "accuracy" in run("eval", "--recipe", "demo", "--model", out, "--data", data, *keeping)
+    both = ["--data", data, "--sft-data", data]
+    told = run("train", "demo", *both, "--out", tmp_path / "shared", *settings, status=2)
+    assert "is in both D_RL and D_SFT" in told
 
 
 @pytest.mark.parametrize(

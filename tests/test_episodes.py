@@ -13,7 +13,7 @@ from tests.scripted import ScriptedGenerator, picture, question
 from foveate.episodes import run_episodes
 from foveate.generators.base import Sampling
 from foveate.images import ImageError
-from foveate.protocols import Direct, LocateThenAnswer, StopReason
+from foveate.protocols import Completion, Direct, FinishReason, GroundThenAnswer, LocateThenAnswer, StopReason
 
 CARD = "[112, 56, 168, 112]"
 REPLIES = ("[0, 0, 112, 112]", "[28, 28, 112, 112]", CARD, "no box", "[9, 9, 3, 3]")
@@ -151,6 +151,29 @@ def test_groups_hold_their_questions_in_order_with_n_episodes_each():
         assert len(group.episodes) == 3
         assert all(episode.question.id == group.question.id for episode in group.episodes)
         assert all(episode.image_size == (1120, 840) for episode in group.episodes)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "asked"),
+    [(Direct(), 0), (LocateThenAnswer(), 1), (GroundThenAnswer(), 1), (GroundThenAnswer(3), 2)],
+    ids=str,
+)
+def test_final_turns_may_be_written_by_another_hand(protocol, asked):
+    """The generator only locates; the context of the answer is the one that it would have been shown."""
+
+    def answered_by(asked):
+        return Completion((5, 1), (), f"\\boxed{{{asked.answer}}}", FinishReason.END)
+
+    generator = ScriptedGenerator([CARD, "[0, 0, 28, 28]"])
+    groups = run_episodes(questions(3), protocol, generator, answered_by=answered_by)
+    script = [*[CARD, "[0, 0, 28, 28]"][:asked], "A"]
+    whole = run_episodes(questions(3), protocol, ScriptedGenerator(script))
+    assert len(generator.requests) == 3 * asked
+    for group, own in zip(groups, whole, strict=True):
+        [written], [sampled] = group.episodes, own.episodes
+        assert (written.answer, written.stop) == (group.question.answer, StopReason.ANSWERED)
+        assert [turn.context.key for turn in written.turns] == [turn.context.key for turn in sampled.turns]
+        assert written.turns[-1].completion.token_ids == (5, 1)
 
 
 def test_episodes_that_end_early_leave_the_batch():

@@ -188,6 +188,15 @@ def test_a_function_that_opens_a_photo_gets_it_upright_too():
     assert open_image(lambda: Image.open(io.BytesIO(content))).size == (48, 32)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_a_picture_that_was_turned_is_not_turned_again(kind):
+    opened = open_image(with_orientation(marked((48, 32), (8, 0, 24, 8)), 6, kind))
+    again = open_image(lambda: opened)
+    assert again.size == (48, 32)
+    assert np.array_equal(again, opened)
+    assert open_image(encoded(opened)).size == (48, 32)
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 

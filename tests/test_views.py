@@ -49,6 +49,13 @@ def test_a_budget_is_in_order(least, most):
         PixelBudget(least, most)
 
 
+@given(BUDGETS, st.integers(1, 10_000_000))
+def test_a_lowered_budget_is_never_over_the_bound_nor_over_itself(budget, bound):
+    lowered = budget.at_most(bound)
+    assert lowered.max_pixels == min(budget.max_pixels, bound)
+    assert lowered.min_pixels == min(budget.min_pixels, bound)
+
+
 @st.composite
 def pictures(draw):
     """A picture of odd size with one red rectangle of at least a twentieth of each side, and where that is."""

@@ -68,7 +68,7 @@ def run_demo(
         "there. It points, gets the crop, and answers. Only the answer is rewarded: watch where it learns to look.\n"
     )
     before = measure(load(EMBEDDED), recipe, scenes, "before training", console)
-    with TrainingDisplay(console, recipe.optimisation.steps) as display:
+    with TrainingDisplay(console) as display:
         started = time.perf_counter()
         start(recipe, EMBEDDED, SCENES, out, seed=seed, resume=False, observers=[display])
         train_seconds = time.perf_counter() - started

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +21,7 @@ SHOWN: Mapping[str, str] = {
     "box_area": "box area (share of the image)",
     "valid_boxes": "valid boxes",
     "kl": "KL to the start",
+    "answer_probability": "probability of the right answer",
 }
 """The figures of a step that are shown, by their names in metrics.jsonl."""
 _BARS = "▁▂▃▄▅▆▇█"
@@ -32,13 +34,12 @@ class TrainingDisplay:
 
     Args:
         console: where to show; a console that is no terminal gets a line every ten steps.
-        steps: of the whole run.
     """
 
-    def __init__(self, console: Console, steps: int) -> None:
-        self._console, self._rows = console, list[Mapping[str, float]]()
+    def __init__(self, console: Console) -> None:
+        self._console, self._rows, self._stage = console, list[Mapping[str, float]](), ""
         self._progress = _progress(console)
-        self._task = self._progress.add_task("training", total=steps)
+        self._task = self._progress.add_task("training", total=None)
         self._live = Live(self._picture(), console=console, refresh_per_second=4) if console.is_terminal else None
 
     def __enter__(self) -> TrainingDisplay:
@@ -53,14 +54,18 @@ class TrainingDisplay:
             self._live.stop()
 
     def __call__(self, report: StepReport) -> None:
-        """Shows a step."""
+        """Shows a step; a new stage begins with new curves."""
+        if report.stage != self._stage:
+            self._stage, self._rows = report.stage, []
         self._rows.append(dict(report.metrics))
-        self._progress.update(self._task, completed=report.step + 1)
+        self._progress.update(
+            self._task, description=f"training ({report.stage})", completed=report.step + 1, total=report.steps
+        )
         if self._live:
             self._live.update(self._picture())
         elif (report.step + 1) % _LINE_EVERY == 0 or report.step + 1 == report.steps:
             figures = "  ".join(f"{name} {self._recent(name):.3f}" for name in SHOWN if name in report.metrics)
-            self._console.print(f"step {report.step + 1:>4}/{report.steps}  {figures}", highlight=False)
+            self._console.print(f"{report.stage} step {report.step + 1:>4}/{report.steps}  {figures}", highlight=False)
 
     def _recent(self, name: str) -> float:
         values = [row[name] for row in self._rows[-_LINE_EVERY:] if name in row]
@@ -89,6 +94,24 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
     with _progress(console, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.advance(task, done)
+
+
+def levels_table(summary: Mapping[str, Any]) -> Group:
+    """What a selection of resolutions came to: a row per level, and what it cost."""
+    table = Table("shown at most", "visual tokens at most", "asked", "answer changes first", box=None)
+    for column in table.columns:
+        column.justify = "right"
+    for number, level in enumerate(summary["levels"]):
+        changes = str(level["chosen"]) if number else "(the original)"
+        table.add_row(f"{level['pixels']:,} px", f"{level['visual_tokens']:,}", str(level["asked"]), changes)
+    never, cost = summary["unchanged"], summary["cost"]
+    done = {"drop": "left out", "keep": "kept at the lowest level"}[never["handling"]]
+    return Group(
+        table,
+        f"never: {never['questions']} ({never['right']} of them right), {done}",
+        f"cost: {cost['answers']:,} answers ({cost['share_of_all_levels']:.0%} of all questions at all levels), "
+        f"{cost['visual_tokens']:,} visual and {cost['generated_tokens']:,} generated tokens, {cost['seconds']:.1f} s",
+    )
 
 
 def _progress(console: Console, *, transient: bool = False) -> Progress:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from foveate.context import Context
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import ImageError, open_image
-from foveate.protocols.base import Protocol, Stop, StopReason, Subject, Turn
+from foveate.protocols.base import Completion, Protocol, Stop, StopReason, Subject, Turn
 from foveate.questions.schema import Question
 from foveate.regions import Box
 
@@ -77,6 +77,7 @@ def run_episodes(
     sampling: Sampling | None = None,
     seed: int = 0,
     at_once: int = 64,
+    answered_by: Callable[[Question], Completion] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Group]:
     """Runs n episodes of each question, turn by turn over all of them, so that the generator gets full batches.
@@ -86,6 +87,7 @@ def run_episodes(
     Args:
         seed: with the question's id, the number of the episode and of the turn it decides every random number.
         at_once: questions whose originals are held in memory at the same time.
+        answered_by: writes the final turns in the generator's place (a reference answer).
         on_progress: called with the number of questions finished since the last call.
 
     Raises:
@@ -98,14 +100,20 @@ def run_episodes(
     groups: list[Group] = []
     remaining = iter(questions)
     while chunk := tuple(islice(remaining, at_once)):
-        groups += _run_chunk(chunk, protocol, generator, n, sampling, seed)
+        groups += _run_chunk(chunk, protocol, generator, n, sampling, seed, answered_by)
         if on_progress:
             on_progress(len(chunk))
     return groups
 
 
 def _run_chunk(
-    questions: Sequence[Question], protocol: Protocol, generator: Generator, n: int, sampling: Sampling, seed: int
+    questions: Sequence[Question],
+    protocol: Protocol,
+    generator: Generator,
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    answered_by: Callable[[Question], Completion] | None,
 ) -> list[Group]:
     running: list[_Running] = []
     for question in questions:
@@ -121,6 +129,10 @@ def _run_chunk(
             step = protocol.next(episode.subject, episode.turns)
             if isinstance(step, Stop):
                 episode.stop = step
+                continue
+            if step.final and answered_by:
+                written = answered_by(episode.subject.question)
+                episode.turns.append(protocol.read(episode.subject, episode.turns, step.context, written))
                 continue
             key = (id(episode.subject), step.context.key)
             shared.setdefault(key, (step.context, []))[1].append(episode)

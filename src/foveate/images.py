@@ -149,6 +149,8 @@ def _decoded(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
         turn = _UPRIGHT.get(_orientation(image))
         image = image if turn is None else image.transpose(turn)
         image = _to_rgb(image)
+        if turn is not None:
+            image.info = {}  # its EXIF data still tell of the turn: opened again, it would be turned again
     except Exception as error:  # as in read_header: the border to files of unknown origin
         reason = str(error) or type(error).__name__
         raise ImageError(f"{name}: cannot be decoded ({reason}); the file may be truncated or broken") from None
@@ -215,6 +217,10 @@ class PixelBudget:
     def __post_init__(self) -> None:
         if not 0 < self.min_pixels <= self.max_pixels:
             raise ValueError(f"a pixel budget needs 0 < min_pixels <= max_pixels, not {self}")
+
+    def at_most(self, pixels: int) -> PixelBudget:
+        """The same budget, but never over `pixels`."""
+        return PixelBudget(min(self.min_pixels, pixels), min(self.max_pixels, pixels))
 
 
 def fit_size(size: Size, budget: PixelBudget, multiple: int) -> Size:

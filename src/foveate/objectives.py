@@ -1,4 +1,4 @@
-"""Objectives as pure functions of tensors: advantages, AP-GRPO's weights, the clipped policy loss, KL.
+"""Objectives as pure functions of tensors: advantages, AP-GRPO's weights, the clipped policy loss, KL, NLL.
 
 Axes: G episodes of a group.
 """
@@ -87,6 +87,16 @@ def policy_loss(
     ratio = (logprobs - old_logprobs).exp()
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     return -torch.minimum(ratio * advantages, clipped * advantages)
+
+
+def nll_loss(logprobs_N: Tensor, tokens: int) -> Tensor:
+    """Token-level negative log-likelihood, the loss of supervised fine-tuning: -sum_t log p(t) / tokens.
+
+    Args:
+        logprobs_N: with gradient, one per token of the reference answers in this part of an update.
+        tokens: of all reference answers of the update, so that the losses of its parts add up to the mean over tokens.
+    """
+    return -logprobs_N.sum() / tokens
 
 
 def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KLEstimator = "k3") -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any, NamedTuple
 
 import foveate
 from foveate.evaluation.grounding import grounding_of
@@ -15,12 +16,18 @@ from foveate.families import EMBEDDED, VLM, load
 from foveate.questions.readers import load_questions
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe
+from foveate.recipes import Recipe, StageName
 from foveate.training import Observer, StepReport, Trainer, TrainingError
-from foveate.training.checkpoints import checkpoints
+from foveate.training.checkpoints import checkpoints, steps_done
+from foveate.training.loop import refuse_other_recipe, refuse_used
+from foveate.training.order import order_of
+from foveate.training.split import ids_of, record_split, refuse_shared, split_questions
 
 SCENES = "scenes"
 """As data: procedural scenes instead of a file."""
+SFT_SCENES = 10_000
+"""How many scenes there are for a recipe with a stage `sft`, which goes through all of its questions."""
+_STAGE_FOLDERS = "[12]-*"
 
 
 def load_data(data: str, *, seed: int = 0, length: int = 100_000) -> Sequence[Question]:
@@ -29,9 +36,22 @@ def load_data(data: str, *, seed: int = 0, length: int = 100_000) -> Sequence[Qu
 
 
 def load_policy(model: str) -> VLM:
-    """A checkpoint folder, a hub id, the embedded `"tiny"`, or a run folder, whose newest checkpoint is meant."""
-    saved = checkpoints(Path(model) / "checkpoints") if model != EMBEDDED else []
+    """A checkpoint folder, a hub id, the embedded `"tiny"`, or a run folder.
+
+    Of a run folder the newest checkpoint is meant, of the last stage that has one.
+    """
+    folders = [Path(model), *sorted(Path(model).glob(_STAGE_FOLDERS))] if model != EMBEDDED else []
+    saved = [path for folder in folders for path in checkpoints(folder / "checkpoints")]
     return load(saved[-1] if saved else model)
+
+
+class Standing(NamedTuple):
+    """Where a run stands: `step` of `steps` steps done in `stage`."""
+
+    stage: StageName
+    step: int
+    steps: int
+    finished: bool
 
 
 def start(
@@ -44,33 +64,104 @@ def start(
     resume: bool,
     save_every: int = 20,
     observers: Sequence[Observer] = (),
-) -> list[dict[str, float]]:
-    """Trains, or goes on training, in `run_dir`; Ctrl-C and SIGTERM save after the step under way.
+    sft_data: str | None = None,
+) -> Standing:
+    """Trains, or goes on training, stage by stage; Ctrl-C and SIGTERM save after the step under way.
+
+    A run of one stage lies in `run_dir` itself, one of two in `run_dir/1-rl` and `run_dir/2-sft` (or 1-sft, 2-rl), the
+    second starting from the last checkpoint of the first. `run_dir/split.json` has the ids of each one's questions.
+
+    Args:
+        sft_data: the questions of the stage `sft`, where `data` has those of `rl` alone instead of both.
 
     Raises:
-        TrainingError: also when a resumed run was begun with another model, other data or another seed.
+        TrainingError: also when a resumed run was begun with another model, other data, stages or another seed.
+        SplitError: the stages' questions are not disjoint, or are not those that the run began with.
     """
-    inputs = {"model": model, "data": data, "seed": seed, "foveate": foveate.__version__}
+    inputs = {"model": model, "data": data, "sft_data": sft_data, "stages": recipe.stages, "seed": seed}
+    if resume:
+        _refuse_other_inputs(run_dir, inputs)
+    else:
+        for folder in (run_dir, *run_dir.glob(_STAGE_FOLDERS)):
+            refuse_used(folder)
+    questions = questions_of_stages(recipe, data, sft_data, seed=seed)
+
+    def train(stage: StageName, folder: Path, model: str) -> bool:
+        """Whether the stage ran to its end; its model and optimizer are gone when the next one loads."""
+        own = questions[stage]
+        trainer = Trainer(
+            recipe,
+            load_policy(model),
+            own,
+            folder,
+            stage=stage,
+            seed=seed,
+            save_every=save_every,
+            observers=[GroundingObserver(own), *observers],
+        )
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "run.json").write_text(
+            json.dumps(inputs | {"foveate": foveate.__version__}, indent=2) + "\n", encoding="utf-8"
+        )
+        if len(questions) > 1:
+            record_split(run_dir / "split.json", ids_of(questions))
+        with stopping_gently(trainer):
+            trainer.run(resume=resume)
+        return not trainer.stop_requested
+
+    for stage, folder in stage_folders(recipe, run_dir).items():
+        steps, saved = order_of(recipe, stage, len(questions[stage]), seed).steps, folder / "checkpoints"
+        if resume and steps_done(saved) == steps:
+            refuse_other_recipe(folder, recipe)
+            ended = True
+        else:
+            ended = train(stage, folder, model)
+        done = steps_done(saved)
+        standing = Standing(stage, done, steps, finished=done == steps and stage == recipe.stages[-1])
+        if not ended:
+            break
+        model = str(folder)
+    return standing
+
+
+def stage_folders(recipe: Recipe, run_dir: Path) -> dict[StageName, Path]:
+    """Where each stage's run lies, in order."""
+    if len(recipe.stages) == 1:
+        return {recipe.stages[0]: run_dir}
+    return {stage: run_dir / f"{number}-{stage}" for number, stage in enumerate(recipe.stages, start=1)}
+
+
+def questions_of_stages(
+    recipe: Recipe, data: str, sft_data: str | None, *, seed: int
+) -> Mapping[StageName, Sequence[Question]]:
+    """The questions of each stage: all of `data` for one, split or from two files for two.
+
+    Raises:
+        TrainingError: `sft_data` is given for a recipe of one stage.
+        SplitError: the data cannot be split, or a question is in both files.
+    """
+    length = SFT_SCENES if "sft" in recipe.stages else 100_000
+    questions = load_data(data, seed=seed, length=length)
+    if len(recipe.stages) == 1:
+        if sft_data is not None:
+            raise TrainingError("--sft-data is for recipes of two stages (stages=rl,sft): give one stage's as --data")
+        return {recipe.stages[0]: questions}
+    if sft_data is None:
+        return split_questions(questions, recipe.split)
+    parts: dict[StageName, Sequence[Question]] = {
+        "rl": questions,
+        "sft": load_data(sft_data, seed=seed, length=length),
+    }
+    refuse_shared(ids_of(parts))
+    return parts
+
+
+def _refuse_other_inputs(run_dir: Path, inputs: Mapping[str, Any]) -> None:
     note = run_dir / "run.json"
-    if resume and note.exists():
-        began = json.loads(note.read_text(encoding="utf-8"))
-        for name in ("model", "data", "seed"):
-            if began[name] != inputs[name]:
-                raise TrainingError(f"{run_dir} was begun with {name} {began[name]!r}, not {inputs[name]!r}")
-    questions = load_data(data, seed=seed)
-    trainer = Trainer(
-        recipe,
-        load(model),
-        questions,
-        run_dir,
-        seed=seed,
-        save_every=save_every,
-        observers=[GroundingObserver(questions), *observers],
-    )
-    run_dir.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(inputs, indent=2) + "\n", encoding="utf-8")
-    with stopping_gently(trainer):
-        return trainer.run(resume=resume)
+    began = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    for name, value in inputs.items():
+        if began.get(name, value) != value:
+            raise TrainingError(f"{run_dir} was begun with {name} {began[name]!r}, not {value!r}")
 
 
 class GroundingObserver:

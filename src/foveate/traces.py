@@ -42,18 +42,27 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.write(text)
 
 
+def replace_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a file anew; a crash leaves the old one or the new one."""
+    replacement = path.with_suffix(".tmp")
+    replacement.unlink(missing_ok=True)
+    append_rows(replacement, rows)
+    replacement.replace(path)
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file; a last line that a crash cut off is left out.
 
     Raises:
         ValueError: a line before the last is not JSON.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    # Bytes: text would also be split at U+2028 and its kin, and cut within a character it could not be read at all.
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n") if path.exists() else []
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(json.loads(line.decode()))
+        except ValueError as error:
             if number < len(lines):
                 raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
     return rows
@@ -62,8 +71,4 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def drop_rows_from(path: Path, step: int) -> None:
     """Removes the rows of `step` and later, which a resumed run will write again."""
     if path.exists():
-        kept = [row for row in read_rows(path) if row["step"] < step]
-        replacement = path.with_suffix(".tmp")
-        replacement.unlink(missing_ok=True)
-        append_rows(replacement, kept)
-        replacement.replace(path)
+        replace_rows(path, [row for row in read_rows(path) if row["step"] < step])

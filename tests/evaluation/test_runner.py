@@ -113,6 +113,7 @@ def test_the_data_hash_tells_pictures_and_words_apart_but_not_folders(tmp_path, 
     first = digest(tmp_path / "a" / "x.png")
     assert first == digest(tmp_path / "b" / "x.png") == digest((tmp_path / "a" / "x.png").read_bytes())
     assert first != digest(tmp_path / "a" / "x.png", answer="8")
+    assert first != digest(tmp_path / "a" / "x.png", view_pixels=784)
     picture.putpixel((0, 0), (1, 2, 3))
     picture.save(tmp_path / "a" / "x.png")
     assert first != digest(tmp_path / "a" / "x.png")

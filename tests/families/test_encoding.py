@@ -327,6 +327,31 @@ def test_replies_are_decoded_without_special_tokens(vlm):
     assert family.decode([]) == ""
 
 
+def test_a_reply_is_decoded_to_what_it_says(vlm):
+    reply = vlm.family.reply("12 20")
+    assert vlm.family.decode(reply) == "12 20"
+    assert reply[-1] == vlm.family.eos_token_id
+
+
+def test_a_reply_is_what_the_chat_template_would_have_written(qwen_vlm):
+    family, asked, text = qwen_vlm.family, Context.user("red"), r"\boxed{no parking}"
+    reply = family.reply(text)
+    turns = [{"role": "user", "content": [{"type": "text", "text": "red"}]}]
+    turns.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
+    whole = family.tokenizer.encode(
+        family.tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False
+    )
+    known = len(family.encode(asked).token_ids)
+    assert tuple(whole[:known]) == family.encode(asked).token_ids
+    assert tuple(whole[known : known + len(reply)]) == reply
+
+
+def test_special_tokens_in_a_reply_are_ordinary_characters(vlm):
+    family = vlm.family
+    for marker in ("<|im_end|>", family.image_marker):
+        assert set(family.reply(f"7{marker}")[:-1]).isdisjoint({family.eos_token_id, family.image_token_id})
+
+
 def test_parts_of_different_models_are_refused():
     vlm = random_vlm()
     config, tokenizer, processor = vlm.family.config, vlm.family.tokenizer, vlm.family.image_processor

@@ -81,6 +81,26 @@ def test_budgets_of_the_protocol_prevail():
     assert run(both, "[0, 0, 28, 28]", "B").turns[1].context.views[0].size == (56, 84)
 
 
+@pytest.mark.parametrize(("own", "size"), [(28 * 28 * 4, (56, 28)), (28 * 28 * 1000, (448, 336)), (1, (28, 28))])
+def test_a_questions_own_budget_lowers_that_of_the_full_image_and_never_raises_it(own, size):
+    assert run(Direct(), "B", view_pixels=own).turns[0].context.views[0].size == size
+    smaller = PixelBudget(28 * 28, 28 * 28 * 2)
+    assert run(Direct(smaller), "B", view_pixels=own).turns[0].context.views[0].size in ((28, 28), (56, 28))
+    assert subject(view_pixels=own).full_view().size == size
+
+
+@pytest.mark.parametrize("withhold", [True, False])
+def test_crops_do_not_know_the_questions_own_budget(withhold):
+    protocol = LocateThenAnswer(withhold_full_image=withhold)
+    free = run(protocol, CARD, "B").turns[1].context.views[-1]
+    small = run(protocol, "[14, 7, 21, 14]", "B", view_pixels=28 * 28 * 4)
+    assert small.turns[0].context.views[0].size == (56, 28)
+    crop = small.turns[1].context.views[-1]
+    assert crop.source == Box(280, 210, 420, 420)
+    assert crop.size == (140, 224)
+    assert subject(view_pixels=1).crop_view(CARD_IN_ORIGINAL).size == free.size
+
+
 # --- locate, then answer --------------------------------------------------------------------------------------------
 
 
@@ -190,7 +210,7 @@ def test_every_stop_reason_is_reached():
         run(LocateThenAnswer(), CARD, "?").stop,
         run(LocateThenAnswer(), "?").stop,
     }
-    assert reached == set(StopReason)
+    assert reached == set(StopReason) - {StopReason.OUT_OF_CALLS}, "which tests/protocols/test_zoom.py reaches"
 
 
 def test_boxes_in_thousandths():

@@ -28,7 +28,8 @@ def write(tmp_path):
 
 
 def test_good_file(write):
-    path = write({}, {"category": "b"}, {"category": "a", "regions": [[1, 2, 3, 4]]}, {"choices": ["x", "y"]}, {})
+    region = {"category": "a", "regions": [[1, 2, 3, 4]]}
+    path = write({}, {"category": "b", "view_pixels": 784}, region, {"choices": ["x", "y"]}, {})
     report = check_file(path)
     assert report.ok
     assert report.as_json() == {
@@ -38,12 +39,14 @@ def test_good_file(write):
         "bad": 0,
         "with_regions": 1,
         "with_choices": 1,
+        "with_view_pixels": 1,
         "categories": {"a": 1, "b": 1},
         "image_sizes": {"min": [10, 20], "median": [30, 20], "max": [50, 20]},
         "bad_rows": [],
         "warnings": [],
     }
     assert "5 rows, 5 good, 0 bad" in str(report)
+    assert "1 with a pixel budget of their own" in str(report)
     assert "10 x 20 (smallest), 30 x 20 (median), 50 x 20 (largest)" in str(report)
 
 

@@ -93,6 +93,12 @@ BAD_ROWS = {
     "choice a list": (row(choices={"A": ["red"]}), "choices['A'] is a list", "write a list of texts"),
     "choice an object": (row(choices=[{}, "red"]), "choices[0] is an object", "write a list of texts"),
     "category a list": (row(category=[1]), "category is a list", "leave the key out"),
+    "view_pixels zero": (row(view_pixels=0), "view_pixels is 0, not a number of pixels", "write a whole number"),
+    "view_pixels true": (row(view_pixels=True), "view_pixels is True", "write a whole number"),
+    "view_pixels a text": (row(view_pixels="few"), "view_pixels input should be a valid integer", "write a whole"),
+    "view_pixels a list": (row(view_pixels=[56, 56]), "view_pixels is a list", "write a whole number"),
+    "view_pixels broken": (row(view_pixels=3136.5), "view_pixels input should be a valid integer", "write a whole"),
+    "view_pixels infinite": (row(view_pixels=float("inf")), "view_pixels", "write a whole number"),
     "misspelt key": (row(awnser="red"), "'awnser' is not a key", "write 'answer'"),
     "unknown key": (row(width=120), "'width' is not a key", "the keys are id, image"),
     "image a number": (row(image=5), "image is a number", "write the picture's path"),
@@ -241,6 +247,17 @@ def test_good_row(folder):
     assert question.choices == {"A": "blue", "B": "red"}
     assert question.regions == ((Box(10, 20, 30, 40), Box(0, 0, 120, 80)), (Box(1, 2, 3, 4),))
     assert open_image(question.image).size == SIZE
+
+
+@pytest.mark.parametrize(("written", "read"), [(3136, 3136), (3136.0, 3136), ("3136", 3136), (None, None), (..., None)])
+def test_a_budget_of_its_own(folder, written, read):
+    (question,) = load_questions(write_jsonl(folder, row(view_pixels=written)))
+    assert question.view_pixels == question.without_regions().view_pixels == read
+
+
+def test_a_table_with_budgets_in_some_rows_holds_them_as_broken_numbers(folder):
+    questions = load_questions(write_parquet(folder, [row(view_pixels=3136.0), row(id="2", view_pixels=float("nan"))]))
+    assert [question.view_pixels for question in questions] == [3136, None]
 
 
 @pytest.mark.parametrize("answer", ["B", "red"])

@@ -50,6 +50,27 @@ def test_every_assumption_names_a_setting_that_there_is(name: str) -> None:
             value = value[part]
 
 
+@pytest.mark.parametrize("name", ["hart", "demo", "grpo", "mgpo"])
+def test_recipes_of_one_stage_stay_so(name: str) -> None:
+    assert load_recipe(name).stages == ["rl"]
+
+
+def test_stages_are_taken_in_either_order_and_as_words() -> None:
+    assert load_recipe("hart", ["stages=[sft, rl]"]).stages == ["sft", "rl"]
+    assert load_recipe("hart", ["stages=rl, sft"]).stages == ["rl", "sft"]
+    assert load_recipe("hart", ["stages=sft"]).stages == ["sft"]
+    assert load_recipe("hart-full").stages == ["rl", "sft"]
+
+
+def test_sft_keeps_the_full_image_whatever_the_rl_stage_does() -> None:
+    crops = load_recipe("hart-full", ["protocol.max_boxes=2"]).build_sft_protocol(OWN)
+    assert crops == LocateThenAnswer(False, 2, "full_image", OWN, OWN)
+    assert load_recipe("mgpo-sft").build_sft_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
+    for name in ("sft", "grpo-sft"):
+        assert load_recipe(name).build_sft_protocol(OWN) == Direct(OWN)
+    assert load_recipe("hart-full", ["sft.context=full_image"]).build_sft_protocol(OWN) == Direct(OWN)
+
+
 def test_overrides_reach_settings_and_keep_their_neighbours() -> None:
     recipe = load_recipe("hart", ["objective.k=0.3", "optimisation.learning_rate=5e-7", "images.max_pixels=501760"])
     assert recipe.objective.k == 0.3
@@ -72,12 +93,24 @@ def test_overrides_reach_settings_and_keep_their_neighbours() -> None:
         ("rewards.beauty=1", "beauty"),
         ("optimisation.questions_per_update=5", "questions_per_update"),
         ("objective.k", "objective.k=0.3"),
+        ("stages=[]", "stages"),
+        ("stages=[rl, rl]", "a stage comes twice"),
+        ("stages=[rl, dpo]", "stages.1"),
+        ("split.sft_share=1", "split.sft_share"),
+        ("sft.context=none", "sft.context"),
         ("objective=3", "objective"),
     ],
 )
 def test_a_mistake_is_named(override: str, named: str) -> None:
     with pytest.raises(RecipeError, match=named.replace(".", r"\.")):
         load_recipe("hart", [override])
+
+
+def test_crops_for_sft_need_a_protocol_that_locates() -> None:
+    for name in ("grpo", "lfpc-1"):
+        with pytest.raises(RecipeError, match=r"set sft\.context=full_image"):
+            load_recipe(name, ["stages=rl,sft"])
+        load_recipe(name, ["stages=rl,sft", "sft.context=full_image"])
 
 
 def test_an_unknown_recipe_lists_the_known_ones(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_no_true_box_is_in_reach_of_protocol_rewards_or_update(tmp_path: Path, m
     seen = []
     trainer = Trainer(recipe("optimisation.steps=1"), load(), SCENES, tmp_path)
     assert any(question.regions for question in SCENES)
-    asked, scored = type(trainer.protocol).next, trainer.updater.update
+    asked, scored = type(trainer.stage.protocol).next, trainer.stage.updater.update
 
     def next_turn(self, subject, turns):
         seen.append(subject.question)
@@ -76,8 +76,8 @@ def test_no_true_box_is_in_reach_of_protocol_rewards_or_update(tmp_path: Path, m
         seen.extend(episode.question for one in groups for episode in one.group.episodes)
         return scored(groups, step)
 
-    monkeypatch.setattr(type(trainer.protocol), "next", next_turn)
-    monkeypatch.setattr(trainer.updater, "update", update)
+    monkeypatch.setattr(type(trainer.stage.protocol), "next", next_turn)
+    monkeypatch.setattr(trainer.stage.updater, "update", update)
     trainer.run()
     assert len(seen) > 20
     assert not any(question.regions for question in seen)
@@ -122,19 +122,21 @@ def test_groups_of_equal_rewards_are_run_for_the_kl_term_only(tmp_path: Path, mo
     monkeypatch.setattr(update_module, "batch_logprobs", lambda *a, **k: calls.append(1) or real(*a, **k))
     chosen = load_recipe("grpo", [*SMALL, f"objective.beta={beta}", "rollout.max_new_tokens=4"])
     trainer = Trainer(chosen, load(), SCENES, tmp_path)
-    groups = run_episodes(SCENES[:2], trainer.protocol, trainer.generator, n=4, sampling=trainer.sampling)
+    groups = run_episodes(
+        SCENES[:2], trainer.stage.protocol, trainer.stage.generator, n=4, sampling=trainer.stage.sampling
+    )
     flat = [Scored(group, ({"accuracy": 1.0},) * 4, (1.0,) * 4) for group in groups]
-    before = {name: value.clone() for name, value in trainer.vlm.model.state_dict().items()}
-    metrics = trainer.updater.update(flat, step=0)
+    before = {name: value.clone() for name, value in trainer.learner.vlm.model.state_dict().items()}
+    metrics = trainer.stage.updater.update(flat, step=0)
     assert len(calls) == forwards  # policy and reference, in one packed batch
     assert metrics["groups_equal"] == 2
     assert metrics["groups_skipped"] == (0 if beta else 2)
     if not beta:
-        assert same(before, dict(trainer.vlm.model.state_dict()))
+        assert same(before, dict(trainer.learner.vlm.model.state_dict()))
 
     mixed = [Scored(groups[0], ({"accuracy": 0.0},) * 4, (1.0, 0.0, 0.0, 0.0)), flat[1]]
     calls.clear()
-    assert trainer.updater.update(mixed, step=1)["groups_equal"] == 1
+    assert trainer.stage.updater.update(mixed, step=1)["groups_equal"] == 1
     assert len(calls) == (2 if beta else 1)
 
 
@@ -153,11 +155,13 @@ def test_the_gradient_does_not_depend_on_how_rows_are_batched(tmp_path: Path, mo
     gradients = []
     for tokens in (64, 100_000):
         trainer = Trainer(recipe(f"optimisation.tokens_per_batch={tokens}"), load(), SCENES, tmp_path / str(tokens))
-        groups = run_episodes(SCENES[:3], trainer.protocol, trainer.generator, n=4, sampling=trainer.sampling)
+        groups = run_episodes(
+            SCENES[:3], trainer.stage.protocol, trainer.stage.generator, n=4, sampling=trainer.stage.sampling
+        )
         scored = [Scored(group, ({},) * 4, (1.0, 0.0, 0.0, 1.0)) for group in groups]
-        monkeypatch.setattr(trainer.optimizer, "zero_grad", lambda: None)
-        trainer.updater.update(scored, step=0)
-        gradients.append({name: value.grad for name, value in trainer.vlm.model.named_parameters()})
+        monkeypatch.setattr(trainer.learner.optimizer, "zero_grad", lambda: None)
+        trainer.stage.updater.update(scored, step=0)
+        gradients.append({name: value.grad for name, value in trainer.learner.vlm.model.named_parameters()})
     for name, value in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
 

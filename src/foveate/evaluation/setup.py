@@ -48,7 +48,7 @@ def family_of(generator: Generator) -> dict[str, Any]:
 
 def fingerprint(question: Question) -> bytes:
     """A digest of a question: its words, true boxes and picture, but not of where its file lies."""
-    words = {
+    words: dict[str, object] = {
         "id": question.id,
         "text": question.text,
         "answer": question.answer,
@@ -56,6 +56,8 @@ def fingerprint(question: Question) -> bytes:
         "regions": [[box.corners for box in region] for region in question.regions],
         "category": question.category,
     }
+    if question.view_pixels is not None:  # only where it is: digests of data without it stay as they were
+        words["view_pixels"] = question.view_pixels
     digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
     digest.update(hashlib.sha256(_encoded(question.image)).digest())
     return digest.digest()

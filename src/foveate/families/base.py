@@ -208,6 +208,15 @@ class Family(ABC):
             self._pixels[view] = pixels
         return pixels
 
+    def reply(self, text: str) -> tuple[int, ...]:
+        """The tokens of a whole reply, as a model would sample them: the text's, then the one that ends it.
+
+        Special tokens in the text are the ordinary characters they are written with, as in `encode`.
+        """
+        pieces = self._plain(text).split(_CUT)
+        token_ids = [i for piece in pieces for i in self.tokenizer.encode(piece, add_special_tokens=False)]
+        return (*token_ids, self.eos_token_id)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of sampled tokens, without special tokens."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
@@ -216,6 +225,10 @@ class Family(ABC):
         """Writes tokenizer, chat template and image processor beside the weights."""
         self.tokenizer.save_pretrained(directory)
         self.image_processor.save_pretrained(directory)
+
+    def _plain(self, text: str) -> str:
+        """A text whose special tokens are cut in two, so that they are not taken for such."""
+        return self._reserved.sub(lambda match: match[0][0] + _CUT + match[0][1:], text)
 
     def _template_messages(self, context: Context) -> tuple[list[dict[str, Any]], list[tuple[int, ...]]]:
         messages: list[dict[str, Any]] = []
@@ -231,8 +244,7 @@ class Family(ABC):
                 elif _SPLICE in part or _CUT in part:
                     raise ContextError(f"the text {part[:60]!r} holds a Unicode noncharacter (U+FDD0 or U+FDD1)")
                 else:
-                    plain = self._reserved.sub(lambda match: match[0][0] + _CUT + match[0][1:], part)
-                    content.append({"type": "text", "text": plain})
+                    content.append({"type": "text", "text": self._plain(part)})
             messages.append({"role": message.role, "content": content})
         return messages, sampled
 

@@ -98,7 +98,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_config() -> Qwen2_5_VLConfig:
-    """The architecture: 665 thousand parameters, of which the vision tower has about half.
+    """The architecture: 667 thousand parameters, of which the vision tower has about half.
 
     `rope_theta` is small because heads have few frequencies: with the usual 10,000 most of them turn too slowly to
     tell neighbouring columns apart.

@@ -20,6 +20,8 @@ from foveate.regions import Box, Size, iog
 _NONE = len(COLOURS)
 _UNASKED = -100
 _BINS = VIEW_SIDE // GRID + 1
+_PLACES = 16
+"""Rows or columns of visual tokens that an image can have."""
 _LEAST_INK = 0.5
 """A digit lies on a visual token when this share of its box does."""
 _LEAST_SHARE = 0.1
@@ -34,13 +36,15 @@ class DenseHead(nn.Module):
         self.colour = nn.Linear(hidden, len(COLOURS) + 1)
         self.digit = nn.Linear(hidden, 10)
         self.corners = nn.Linear(hidden, 4 * _BINS)
+        self.place = nn.Linear(hidden, 2 * _PLACES)
 
-    def losses(self, features_ND: Tensor, targets_N6: Tensor) -> dict[str, Tensor]:
+    def losses(self, features_ND: Tensor, targets_N8: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropies of colour, digit and corners over the tokens that are asked."""
         logits = {
-            "colour": (self.colour(features_ND), targets_N6[:, 0]),
-            "digit": (self.digit(features_ND), targets_N6[:, 1]),
-            "corners": (self.corners(features_ND).view(-1, _BINS), targets_N6[:, 2:].reshape(-1)),
+            "colour": (self.colour(features_ND), targets_N8[:, 0]),
+            "digit": (self.digit(features_ND), targets_N8[:, 1]),
+            "corners": (self.corners(features_ND).view(-1, _BINS), targets_N8[:, 2:6].reshape(-1)),
+            "place": (self.place(features_ND).view(-1, _PLACES), targets_N8[:, 6:].reshape(-1)),
         }
         return {
             name: nn.functional.cross_entropy(predicted, target, ignore_index=_UNASKED)
@@ -52,12 +56,13 @@ class DenseHead(nn.Module):
 def targets(example: Example, image: Seen) -> Tensor:
     """Per visual token of an image: colour of the card on it, digit on it, x1, y1, x2, y2 of the card.
 
-    All as classes, (tokens, 6), -100 where not asked.
+    All as classes, (tokens, 8), -100 where not asked.
     """
     legible = [(int(card.writing), ink) for card, ink in zip(example.cards, image.ink, strict=True) if ink]
     result = ink_targets(legible, image.size)
     colours = list(COLOURS)
     for token, square in enumerate(_squares(image.size)):
+        result[token, 6:] = torch.tensor((square.y1, square.x1)) // MERGED
         shares = [box.intersection(square) / square.area if box else 0.0 for box in image.boxes]
         best = max(range(len(shares)), key=lambda i: shares[i])
         if shares[best] < _LEAST_SHARE:
@@ -67,14 +72,14 @@ def targets(example: Example, image: Seen) -> Tensor:
         assert box is not None  # it covers part of the square
         result[token, 0] = colours.index(card.colour)
         if image is example.view:
-            result[token, 2:] = torch.tensor(written_box(box, image.size)) // GRID
+            result[token, 2:6] = torch.tensor(written_box(box, image.size)) // GRID
     return result
 
 
 def ink_targets(digits: Sequence[tuple[int, Box]], size: Size) -> Tensor:
-    """Targets (tokens, 6) that ask for nothing but the digit whose ink lies on a token."""
+    """Targets (tokens, 8) that ask for nothing but the digit whose ink lies on a token."""
     squares = _squares(size)
-    result = torch.full((len(squares), 6), _UNASKED)
+    result = torch.full((len(squares), 8), _UNASKED)
     for token, square in enumerate(squares):
         for digit, ink in digits:
             if iog(square, ink) >= _LEAST_INK:
@@ -93,7 +98,7 @@ def dense_targets(examples: Sequence[Example]) -> Tensor:
     """Targets of all views, then of all crops, in the order of `images_of`."""
     views = [targets(example, example.view) for example in examples]
     crops = [targets(example, crop) for example in examples for crop in example.crops]
-    return torch.cat([torch.empty(0, 6, dtype=torch.long), *views, *crops])
+    return torch.cat([torch.empty(0, 8, dtype=torch.long), *views, *crops])
 
 
 def images_of(examples: Sequence[Example]) -> list[Seen]:

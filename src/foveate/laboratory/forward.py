@@ -134,7 +134,7 @@ def _positions(sizes: tuple[Size, ...], length: int) -> Tensor:
 class Optimiser:
     """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and heads; warm-up and cosine.
 
-    Muon reaches in hundreds of steps what takes AdamW alone thousands on this model.
+    Rates are Muon's; AdamW's are a fixed share of them.
     """
 
     def __init__(

@@ -117,10 +117,16 @@ class Subject:
     _views: dict[tuple[Box | None, PixelBudget], View] = field(default_factory=dict, repr=False, compare=False)
 
     def full_view(self, budget: PixelBudget | None = None) -> View:
-        """The whole image under a budget, the family's own where None; made once for all episodes of the question."""
-        key = (None, budget or self.family.budget)
+        """The whole image under a budget, the family's own where None; made once for all episodes of the question.
+
+        A question's own `view_pixels` lowers the budget, and never raises it. Crops are not concerned.
+        """
+        budget = budget or self.family.budget
+        if self.question.view_pixels is not None:
+            budget = budget.at_most(self.question.view_pixels)
+        key = (None, budget)
         if key not in self._views:
-            self._views[key] = full_view(self.image, key[1], self.family.multiple)
+            self._views[key] = full_view(self.image, budget, self.family.multiple)
         return self._views[key]
 
     def crop_view(self, box: Box, budget: PixelBudget | None = None) -> View:
@@ -133,9 +139,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Show the model this context next."""
+    """Show the model this context next.
+
+    Attributes:
+        final: whatever the reply, it is read as the answer.
+    """
 
     context: Context
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Direct(Protocol):
         if turns:
             return stop_with_answer(subject, turns[-1])
         asked = prompts.answer(subject.question, subject.family.box_style)
-        return Ask(Context.user(subject.full_view(self.view_budget), asked))
+        return Ask(Context.user(subject.full_view(self.view_budget), asked), final=True)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """The reply as an answer turn."""

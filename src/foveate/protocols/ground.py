@@ -56,12 +56,13 @@ class GroundThenAnswer(Protocol):
             if last.boxes
             else subject.full_view(self.view_budget)
         )
-        if len(turns) == self.turns - 1:
+        final = len(turns) == self.turns - 1
+        if final:
             asked = prompts.answer_grounded(question, family.box_style, cropped=bool(last.boxes))
         else:
             asked = prompts.ground_again(question, family.frame, shown.size, family.box_style)
         said = Message("assistant", (Sampled(last.completion.token_ids),))
-        return Ask(last.context.then(said, Message("user", (shown, asked))))
+        return Ask(last.context.then(said, Message("user", (shown, asked))), final)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """A box of the image shown last, or the answer in the last turn."""

@@ -62,7 +62,7 @@ class LocateThenAnswer(Protocol):
         crops = tuple({view.key: view for view in views}.values())  # boxes within one pixel give the same crop
         full = () if crops and self.withhold_full_image else located.context.views[:1]
         asked = prompts.answer(question, family.box_style, crops=len(crops), withheld=not full)
-        return Ask(Context.user(*full, *crops, asked))
+        return Ask(Context.user(*full, *crops, asked), final=True)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """Boxes from the first reply, the answer from the second."""

@@ -80,6 +80,11 @@ def answer(question: Question, box_style: str, *, crops: int = 0, withheld: bool
     return "\n".join([*parts, *_question(question)])
 
 
+def reference_answer(question: Question, box_style: str) -> str:
+    """The right answer in the words that a model is asked to give it in: what supervised fine-tuning teaches."""
+    return question.answer if box_style == "short" else f"\\boxed{{{question.answer}}}"
+
+
 def zoom_system(frame: Frame, shown: Size, box_style: str, calls: int) -> str | None:
     """LFPC's system message: the crop tool, how it is called, and how often it may be."""
     if box_style == "short":

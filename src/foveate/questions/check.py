@@ -25,6 +25,7 @@ class CheckReport:
         warnings: those that can be used but look wrong.
         with_regions: good rows with true regions.
         with_choices: good rows with choices.
+        with_view_pixels: good rows with a pixel budget of their own.
         categories: good rows by category, those without one left out.
         sizes: smallest, median and largest picture of the rows whose picture could be opened, by pixels (upright
             width and height); empty when there is none.
@@ -36,6 +37,7 @@ class CheckReport:
     warnings: tuple[BadRow, ...]
     with_regions: int
     with_choices: int
+    with_view_pixels: int
     categories: dict[str, int]
     sizes: tuple[Size, ...]
 
@@ -58,6 +60,7 @@ class CheckReport:
             "bad": len(self.bad_rows),
             "with_regions": self.with_regions,
             "with_choices": self.with_choices,
+            "with_view_pixels": self.with_view_pixels,
             "categories": self.categories,
             "image_sizes": dict(zip(("min", "median", "max"), map(list, self.sizes), strict=False)),
             "bad_rows": [row.as_json() for row in self.bad_rows],
@@ -78,6 +81,8 @@ class CheckReport:
                 f"{self.with_choices} with choices, {self.good - self.with_choices} open; "
                 f"{self.with_regions} with true regions",
             ]
+        if self.with_view_pixels:
+            lines.append(f"{self.with_view_pixels} with a pixel budget of their own for the full image")
         if self.categories:
             lines.append("categories: " + ", ".join(f"{name} {count}" for name, count in self.categories.items()))
         if self.sizes:
@@ -103,7 +108,7 @@ def check_file(
     """
     file = find_file(path)
     rows, bad, warnings, sizes = 0, [], [], []
-    regions = choices = 0
+    regions = choices = view_pixels = 0
     categories: Counter[str] = Counter()
     for scanned in scan(file, _decoded_size if decode else header_size, image_folder):
         rows += 1
@@ -116,11 +121,20 @@ def check_file(
         if question := scanned.outcome.question:
             regions += bool(question.regions)
             choices += question.choices is not None
+            view_pixels += question.view_pixels is not None
             categories.update([question.category] if question.category is not None else [])
     sizes.sort(key=lambda size: size[0] * size[1])
     spread = (sizes[0], sizes[len(sizes) // 2], sizes[-1]) if sizes else ()
     return CheckReport(
-        file, rows, tuple(bad), tuple(warnings), regions, choices, dict(sorted(categories.items())), spread
+        path=file,
+        rows=rows,
+        bad_rows=tuple(bad),
+        warnings=tuple(warnings),
+        with_regions=regions,
+        with_choices=choices,
+        with_view_pixels=view_pixels,
+        categories=dict(sorted(categories.items())),
+        sizes=spread,
     )
 
 

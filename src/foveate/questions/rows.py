@@ -27,6 +27,7 @@ _MENDS = {
     "choices": 'write a list of texts, or texts by letter: {"A": "red", "B": "blue"}',
     "regions": "write each box as corners [x1, y1, x2, y2] in pixels of the original, upright picture",
     "category": "write a text, or leave the key out",
+    "view_pixels": "write a whole number, width x height of the full image as it is to be shown, or leave the key out",
 }
 """The keys of a row, each with what it should hold."""
 
@@ -68,7 +69,7 @@ def _schema_problems(error: ValidationError) -> Iterator[Problem]:
                 yield Problem(place, what, advice) if separator else Problem(place, text, mend)
             case "string_too_short":
                 yield Problem(key, "is empty", mend)
-            case "string_type" | "dict_type" | "list_type" | "tuple_type" | "float_type" | "float_parsing":
+            case "string_type" | "dict_type" | "list_type" | "tuple_type" | "float_type" | "float_parsing" | "int_type":
                 yield Problem(place, f"is {kind(given)}", mend)
             case "missing" | "too_short" | "too_long" if key == "regions":
                 yield Problem("regions", "have a box that is not four numbers", mend)
@@ -173,5 +174,6 @@ def build_question(
         answer=row.answer_letter_or_text(),
         regions=regions,
         category=row.category,
+        view_pixels=row.view_pixels,
     )
     return Outcome(question, size, (), tuple(warnings))

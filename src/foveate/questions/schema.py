@@ -28,6 +28,8 @@ class Question:
         regions: the true regions in pixels of the original (upright) image. For evaluation, and for rewards only
             where a recipe says so: `without_regions` is what an annotation-free recipe trains on.
         category: for scores by category.
+        view_pixels: at most so many pixels of the full image are shown, whatever the protocol's budget, as chosen for
+            this question (LFPC, `training.resolution`); None for the protocol's. Crops are not concerned.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Question:
     choices: Mapping[str, str] | None = None
     regions: tuple[Region, ...] = ()
     category: str | None = None
+    view_pixels: int | None = None
 
     def without_regions(self) -> Question:
         """The same question with no true box in it."""
@@ -60,6 +63,7 @@ class QuestionRow(BaseModel):
     choices: dict[str, str] | list[str] | None = None
     regions: list[list[tuple[float, float, float, float]]] | None = None
     category: str | None = None
+    view_pixels: int | None = None
 
     @field_validator("id", "answer", mode="before")
     @classmethod
@@ -71,6 +75,13 @@ class QuestionRow(BaseModel):
     def _not_blank(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("is empty: write its text")
+        return value
+
+    @field_validator("view_pixels", mode="before")
+    @classmethod
+    def _a_positive_number(cls, value: Any) -> Any:
+        if isinstance(value, bool) or (isinstance(value, int | float) and value < 1):
+            raise ValueError(f"is {value!r}, not a number of pixels")
         return value
 
     @field_validator("regions", mode="before")
@@ -117,6 +128,26 @@ class QuestionRow(BaseModel):
             except ValueError as error:
                 raise ValueError(f"region {number}: {error}") from None
         return tuple(regions)
+
+
+def row_of(question: Question, image: str) -> dict[str, Any]:
+    """A question as a row of a JSONL file, keys without a value left out.
+
+    Args:
+        question: any.
+        image: its picture's path, relative to the file.
+    """
+    row = {
+        "id": question.id,
+        "image": image,
+        "question": question.text,
+        "choices": dict(question.choices) if question.choices is not None else None,
+        "answer": question.answer,
+        "regions": [[list(box.corners) for box in levels] for levels in question.regions] or None,
+        "category": question.category,
+        "view_pixels": question.view_pixels,
+    }
+    return {key: value for key, value in row.items() if value is not None}
 
 
 def _is_flat_box(region: object) -> bool:

@@ -3,5 +3,6 @@
 from foveate.training.checkpoints import CheckpointError
 from foveate.training.loop import Observer, StepReport, Trainer, TrainingError
 from foveate.training.selfcheck import PackingMismatch
+from foveate.training.split import SplitError
 
-__all__ = ["CheckpointError", "Observer", "PackingMismatch", "StepReport", "Trainer", "TrainingError"]
+__all__ = ["CheckpointError", "Observer", "PackingMismatch", "SplitError", "StepReport", "Trainer", "TrainingError"]

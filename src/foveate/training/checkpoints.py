@@ -53,6 +53,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / _STATE).is_file())
 
 
+def steps_done(folder: Path) -> int:
+    """How many steps the newest whole checkpoint of a run has; 0 without one."""
+    found = checkpoints(folder)
+    return int(found[-1].name.removeprefix("step-")) if found else 0
+
+
 def load_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> int:
     """Puts weights, optimizer and random states back as they were, and returns the number of steps done.
 

@@ -1,33 +1,30 @@
-"""The training loop: roll out, reward, update, log. One step reads from top to bottom in `Trainer.run`."""
+"""The training loop: roll out, update, log. One step of any stage reads from top to bottom in `Trainer.run`."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
-from foveate.episodes import Group, run_episodes
+from foveate.episodes import Group
 from foveate.errors import FoveateError
 from foveate.families.base import VLM
-from foveate.generators import LocalGenerator, Sampling
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe, dump_recipe
-from foveate.rewards import reward_terms, total_reward
+from foveate.recipes import Recipe, StageName, dump_recipe
 from foveate.traces import append_rows, drop_rows_from
-from foveate.training.attention import enable_packed_attention
 from foveate.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
-from foveate.training.metrics import Clock, rollout_metrics, rollout_rows
-from foveate.training.packing import base_model
-from foveate.training.selfcheck import self_check
-from foveate.training.update import Scored, Updater
+from foveate.training.learner import Learner
+from foveate.training.metrics import Clock
+from foveate.training.order import order_of
+from foveate.training.rl import RL
+from foveate.training.sft import SFT
+from foveate.training.stage import Stage
 
 
 class TrainingError(FoveateError, RuntimeError):
@@ -39,11 +36,13 @@ class StepReport:
     """What one step did.
 
     Attributes:
+        steps: of the stage.
         metrics: what is logged; observers add to it by what they return.
         groups: as the loop saw them, without true boxes.
         indices: where in the data the groups' questions stand, so that an observer who has the boxes can measure.
     """
 
+    stage: StageName
     step: int
     steps: int
     metrics: dict[str, float]
@@ -53,6 +52,9 @@ class StepReport:
 
 Observer = Callable[[StepReport], Mapping[str, float] | None]
 """Called after each step; what it returns is logged beside the step's own metrics."""
+
+
+_SETTINGS: Mapping[StageName, str] = {"rl": "optimisation", "sft": "sft"}
 
 
 class _WithoutRegions(Sequence[Question]):
@@ -75,17 +77,18 @@ class _WithoutRegions(Sequence[Question]):
 
 
 class Trainer:
-    """Trains a model by a recipe and writes everything to a run folder.
+    """Trains a model by one stage of a recipe and writes everything to a run folder.
 
     `run_dir` gets recipe.yaml, metrics.jsonl (a row per step), rollouts.jsonl (a row per episode) and checkpoints/.
     True boxes are taken out of the questions before anything else, so that neither rewards nor prompts can see them,
-    unless the recipe names a reward term that needs them.
+    unless the stage is `rl` and the recipe names a reward term that needs them.
 
     Args:
         recipe: the resolved recipe.
-        vlm: the policy; changed in place. Its weights as given are the reference.
-        questions: at least one; a step takes `questions_per_step` of them, each once before any comes again.
+        vlm: the policy; changed in place. Its weights as given are the reference of `rl`.
+        questions: at least one; each is taken once before any comes again.
         run_dir: created; must not hold another run unless resumed.
+        stage: the recipe's first where None.
         seed: decides the order of questions and every sample.
         save_every: steps between checkpoints; the last step is always saved.
         observers: called after every step.
@@ -101,6 +104,7 @@ class Trainer:
         questions: Sequence[Question],
         run_dir: Path,
         *,
+        stage: StageName | None = None,
         seed: int = 0,
         save_every: int = 20,
         observers: Sequence[Observer] = (),
@@ -108,24 +112,25 @@ class Trainer:
     ) -> None:
         if not len(questions):
             raise TrainingError("there are no questions to train on")
-        self.recipe, self.run_dir = recipe, run_dir
-        self.questions = questions if recipe.needs_regions else _WithoutRegions(questions)
+        self.recipe, self.run_dir, self.stage_name = recipe, run_dir, stage or recipe.stages[0]
+        self._sees_regions = self.stage_name == "rl" and recipe.needs_regions
+        self.questions = questions if self._sees_regions else _WithoutRegions(questions)
         self.seed, self.save_every, self.observers = seed, save_every, observers
         self.accelerator = accelerator or Accelerator()
-        enable_packed_attention(base_model(vlm.model))
-        reference = _frozen_copy(vlm, self.accelerator.device) if recipe.objective.beta else None
-        optimizer = torch.optim.AdamW(
-            [parameter for parameter in vlm.model.parameters() if parameter.requires_grad],
-            lr=recipe.optimisation.learning_rate,
-            weight_decay=recipe.optimisation.weight_decay,
-        )
-        self.model, self.optimizer = self.accelerator.prepare(vlm.model, optimizer)
-        self.vlm = VLM(self.accelerator.unwrap_model(self.model), vlm.family)
-        self.updater = Updater(recipe, self.accelerator, self.model, self.optimizer, vlm.family, reference)
-        self.generator = LocalGenerator(self.vlm)
-        self.protocol = recipe.build_protocol(vlm.family.budget)
-        self.sampling = Sampling(recipe.rollout.temperature, recipe.rollout.max_new_tokens)
+        self.order = order_of(recipe, self.stage_name, len(questions), seed)
+        if self.order.drawn // self.order.steps < self.accelerator.num_processes:
+            raise TrainingError("a step has fewer questions than there are processes: take more questions per step")
+        self.learner, self.stage = self._begin(vlm)
         self.stop_requested = False
+
+    def _begin(self, vlm: VLM) -> tuple[Learner, Stage]:
+        recipe, accelerator = self.recipe, self.accelerator
+        if self.stage_name == "sft":
+            learner = Learner(vlm, recipe.sft, self.order.steps, accelerator)
+            return learner, SFT(recipe, learner)
+        reference = _frozen_copy(vlm, accelerator.device) if recipe.objective.beta else None
+        learner = Learner(vlm, recipe.optimisation, self.order.steps, accelerator)
+        return learner, RL(recipe, learner, reference)
 
     def run(self, *, resume: bool = False) -> list[dict[str, float]]:
         """Runs all steps that are left and returns their metrics, a row per step.
@@ -135,28 +140,21 @@ class Trainer:
             PackingMismatch: packed and separate rows differ by more than the precision allows.
             CheckpointError: the checkpoint to resume cannot be read.
         """
-        steps, first = self.recipe.optimisation.steps, self._prepare_folder(resume)
+        steps, first = self.order.steps, self._prepare_folder(resume)
         history: list[dict[str, float]] = []
         for step in range(first, steps):
             clock = Clock()
             indices = self._indices_of(step)
-            groups = run_episodes(
-                [self._question(index) for index in indices],
-                self.protocol,
-                self.generator,
-                n=self.recipe.rollout.group_size,
-                sampling=self.sampling,
-                seed=self.seed * 1_000_003 + step,
-            )
+            questions = [self._question(index) for index in indices]
+            groups = self.stage.roll_out(questions, self.seed * 1_000_003 + step)
             clock.lap("rollout")
             if step == first:
-                self_check(self.vlm, groups[0].episodes, model=self.model, temperature=self.sampling.temperature)
-            scored = [self._score(group) for group in groups]
-            metrics = rollout_metrics(scored) | self.updater.update(scored, step)
+                self.stage.check(groups)
+            metrics, rows = self.stage.update(groups, step)
             clock.lap("update")
             self._refuse_nonsense(step, metrics)
-            report = StepReport(step, steps, metrics | clock.metrics(), groups, indices)
-            history.append(self._log(report, scored))
+            report = StepReport(self.stage_name, step, steps, metrics | clock.metrics(), groups, indices)
+            history.append(self._log(report, rows))
             if step + 1 == steps or self.stop_requested or (step + 1) % self.save_every == 0:
                 self.save(step + 1)
             if self.stop_requested:
@@ -167,69 +165,75 @@ class Trainer:
         """Writes a checkpoint after `step` steps."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            save_checkpoint(self.run_dir / "checkpoints", step, self.vlm, self.optimizer.optimizer)
+            optimizer = self.learner.optimizer.optimizer
+            save_checkpoint(self.run_dir / "checkpoints", step, self.learner.vlm, optimizer)
 
     def _indices_of(self, step: int) -> list[int]:
-        """This process's questions of a step; each comes once per epoch, in an order of that epoch's own."""
-        per_step, total = self.recipe.optimisation.questions_per_step, len(self.questions)
-        places = range(step * per_step, (step + 1) * per_step)
-        chosen = [int(_shuffled(total, self.seed, place // total)[place % total]) for place in places]
-        return chosen[self.accelerator.process_index :: self.accelerator.num_processes]
+        """This process's questions of a step."""
+        return self.order.of(step)[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def _question(self, index: int) -> Question:
         question = self.questions[index]
-        if self.recipe.needs_regions and not question.regions:
+        if self._sees_regions and not question.regions:
             raise TrainingError(
                 f"question {question.id!r} has no true box, which the recipe {self.recipe.name!r} rewards: give every "
                 "question `regions`, or choose a recipe that needs none"
             )
         return question
 
-    def _score(self, group: Group) -> Scored:
-        terms = tuple(reward_terms(episode, self.recipe.rewards) for episode in group.episodes)
-        return Scored(group, terms, tuple(total_reward(values, self.recipe.rewards) for values in terms))
-
     def _refuse_nonsense(self, step: int, metrics: Mapping[str, float]) -> None:
         for name in ("loss", "grad_norm"):
             if not math.isfinite(metrics[name]):
                 raise TrainingError(
-                    f"step {step}: {name} is {metrics[name]}. Lower optimisation.learning_rate; the checkpoints in "
-                    f"{self.run_dir / 'checkpoints'} are from before and sound."
+                    f"step {step}: {name} is {metrics[name]}. Lower {_SETTINGS[self.stage_name]}.learning_rate; the "
+                    f"checkpoints in {self.run_dir / 'checkpoints'} are from before and sound."
                 )
 
     def _prepare_folder(self, resume: bool) -> int:
         """Makes or continues the run folder; returns the step to start with."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        recipe_file, text = self.run_dir / "recipe.yaml", dump_recipe(self.recipe)
-        found = checkpoints(self.run_dir / "checkpoints")
-        step = 0
-        if not resume and (found or (self.run_dir / "metrics.jsonl").exists()):
-            raise TrainingError(f"{self.run_dir} holds a run already: resume it (--resume), or choose another folder")
-        if resume and recipe_file.exists() and recipe_file.read_text(encoding="utf-8") != text:
-            raise TrainingError(
-                f"{recipe_file} differs from the recipe given: a run resumes with the settings that it began with"
-            )
+        if resume:
+            refuse_other_recipe(self.run_dir, self.recipe)
+        else:
+            refuse_used(self.run_dir)
+        found, step = checkpoints(self.run_dir / "checkpoints"), 0
         if found:
-            step = load_checkpoint(found[-1], self.vlm.model, self.optimizer.optimizer)
+            step = load_checkpoint(found[-1], self.learner.vlm.model, self.learner.optimizer.optimizer)
         if self.accelerator.is_main_process:
-            recipe_file.write_text(text, encoding="utf-8")
+            (self.run_dir / "recipe.yaml").write_text(dump_recipe(self.recipe), encoding="utf-8")
             for name in ("metrics.jsonl", "rollouts.jsonl"):
                 drop_rows_from(self.run_dir / name, step)
         return step
 
-    def _log(self, report: StepReport, scored: Sequence[Scored]) -> dict[str, float]:
+    def _log(self, report: StepReport, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         for observer in self.observers:
             report.metrics.update(observer(report) or {})
         row = {"step": report.step, **report.metrics}
         if self.accelerator.is_main_process:
-            append_rows(self.run_dir / "rollouts.jsonl", rollout_rows(report.step, scored))
+            append_rows(self.run_dir / "rollouts.jsonl", rows)
             append_rows(self.run_dir / "metrics.jsonl", [row])
         return row
 
 
-@lru_cache(maxsize=2)
-def _shuffled(total: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.random.default_rng((seed, epoch)).permutation(total)
+def refuse_used(folder: Path) -> None:
+    """A new run must not be mixed with one that is there.
+
+    Raises:
+        TrainingError: the folder holds a run.
+    """
+    if checkpoints(folder / "checkpoints") or (folder / "metrics.jsonl").exists():
+        raise TrainingError(f"{folder} holds a run already: resume it (--resume), or choose another folder")
+
+
+def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:
+    """A run resumes with the settings that it began with.
+
+    Raises:
+        TrainingError: the run in the folder began with others.
+    """
+    file = folder / "recipe.yaml"
+    if file.exists() and file.read_text(encoding="utf-8") != dump_recipe(recipe):
+        raise TrainingError(f"{file} differs from the recipe given: a run resumes with the settings that it began with")
 
 
 def _frozen_copy(vlm: VLM, device: torch.device) -> VLM:

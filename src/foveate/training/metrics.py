@@ -9,20 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from foveate.episodes import Episode
 from foveate.traces import episode_record
 from foveate.training.packing import sampled_count
 from foveate.training.update import Scored
 
 
 def rollout_metrics(scored: Sequence[Scored]) -> dict[str, float]:
-    """Means over all episodes of a step; box areas are shares of the image, rates shares of the episodes."""
-    episodes = [episode for one in scored for episode in one.group.episodes]
+    """Means over all episodes of a step: of the rewards, and what `episode_metrics` says."""
     rewards = np.array([reward for one in scored for reward in one.rewards])
-    located = [turn for episode in episodes for turn in episode.turns if turn.located]
-    areas = [area for episode in episodes if (area := episode.box_area) is not None]
     metrics = {"reward": float(rewards.mean()), "reward_std": float(rewards.std())}
     for name in scored[0].terms[0]:
         metrics[name] = float(np.mean([terms[name] for one in scored for terms in one.terms]))
+    return metrics | episode_metrics([episode for one in scored for episode in one.group.episodes])
+
+
+def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Means over episodes; box areas are shares of the image, rates shares of the episodes."""
+    located = [turn for episode in episodes for turn in episode.turns if turn.located]
+    areas = [area for episode in episodes if (area := episode.box_area) is not None]
+    metrics: dict[str, float] = {}
     if located:
         metrics["valid_boxes"] = sum(bool(turn.boxes) for turn in located) / len(located)
         metrics["boxes_per_episode"] = sum(len(turn.boxes) for turn in located) / len(episodes)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from foveate.episodes import Episode, Group
-from foveate.families.base import VLM, Family
+from foveate.families.base import VLM
 from foveate.objectives import (
     GroupWeights,
     ap_grpo_weights,
@@ -22,6 +20,7 @@ from foveate.objectives import (
     token_loss,
 )
 from foveate.recipes import Recipe
+from foveate.training.learner import Learner
 from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count, unpack
 
 
@@ -61,23 +60,13 @@ class Updater:
 
     Args:
         recipe: objective and optimisation settings.
-        accelerator: that `model` and `optimizer` were prepared with.
-        model: the policy as it is called in training, perhaps wrapped.
-        family: of the policy.
+        learner: the policy.
         reference: frozen; None when beta is 0.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        accelerator: Accelerator,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        family: Family,
-        reference: VLM | None,
-    ) -> None:
-        self._recipe, self._accelerator, self._model, self._optimizer = recipe, accelerator, model, optimizer
-        self._family, self._reference = family, reference
+    def __init__(self, recipe: Recipe, learner: Learner, reference: VLM | None) -> None:
+        self._recipe, self._learner, self._reference = recipe, learner, reference
+        self._family = learner.vlm.family
 
     def update(self, scored: Sequence[Scored], step: int) -> dict[str, float]:
         """One optimizer step per `questions_per_update` groups. Groups that cannot move the weights are not run.
@@ -85,7 +74,7 @@ class Updater:
         A group of equal rewards has no advantage: it is left out when beta is 0, and only pulls towards the reference
         otherwise. Returns what is logged of the update.
         """
-        self._set_learning_rate(step)
+        self._learner.begin(step)
         flat = sum(one.is_flat for one in scored)
         size = self._recipe.optimisation.questions_per_update or len(scored)
         parts = [scored[i : i + size] for i in range(0, len(scored), size)]
@@ -108,7 +97,7 @@ class Updater:
 
     def _update_once(self, scored: Sequence[Scored], part: Sequence[Scored], old: Mapping[int, Tensor] | None) -> _Sums:
         """One optimizer step on `scored`, those of `part` that can move the weights; the mean is over all of `part`."""
-        objective, device = self._recipe.objective, self._accelerator.device
+        objective, device = self._recipe.objective, self._learner.vlm.device
         episodes = [episode for one in scored for episode in one.group.episodes]
         weights = _concatenated(
             [
@@ -129,8 +118,9 @@ class Updater:
         )
         sums = _Sums(updates=1, tokens=int(lengths_E.sum()))
         batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
-        for number, batch in enumerate(batches, start=1):
-            new_N = self._logprobs(self._model, batch)
+
+        def loss_of(batch: PackedBatch) -> Tensor:
+            new_N = self._logprobs(self._learner.model, batch)
             old_N = new_N.detach() if old is None else _in_batch(batch, [old[id(e)] for e in episodes]).to(device)
             ref_N = None
             if self._reference is not None:
@@ -150,9 +140,6 @@ class Updater:
                 importance=importance_weights(old_N, sampler_N, cap) if cap else 1.0,
             )
             loss = (loss_N * share_E[batch.episode_N].to(loss_N)).sum()
-            last = number == len(batches)
-            with nullcontext() if last else self._accelerator.no_sync(self._model):
-                self._accelerator.backward(loss)
             with torch.no_grad():
                 ratio_N = (new_N - old_N).exp()
                 clipped_N = (ratio_N < 1 - objective.clip_low) | (ratio_N > 1 + objective.clip_high)
@@ -160,10 +147,9 @@ class Updater:
                 sums.clipped += clipped_N.sum().item()
                 sums.kl += kl_estimate(new_N, ref_N).sum().item() if ref_N is not None else 0.0
                 sums.sampler_difference += (new_N - sampler_N).abs().nansum().item()
-        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), self._recipe.optimisation.max_grad_norm)
-        sums.grad_norm = float(norm) if norm is not None else 0.0
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+            return loss
+
+        sums.grad_norm = self._learner.descend(batches, loss_of)
         return sums
 
     def _logprobs(self, model: nn.Module, batch: PackedBatch) -> Tensor:
@@ -174,17 +160,9 @@ class Updater:
         """The sampling policy's log-probs, by the identity of the episode, in the trainer's own layout."""
         episodes = [episode for one in scored for episode in one.group.episodes]
         batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
-        values = [self._logprobs(self._model, batch) for batch in batches]
+        values = [self._logprobs(self._learner.model, batch) for batch in batches]
         by_episode = unpack(values, batches, [sampled_count(episode) for episode in episodes])
         return {id(episode): logprobs for episode, logprobs in zip(episodes, by_episode, strict=True)}
-
-    def _set_learning_rate(self, step: int) -> None:
-        settings = self._recipe.optimisation
-        factor = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
-        if settings.schedule == "linear":
-            factor = min(factor, (settings.steps - step) / (settings.steps - settings.warmup_steps or 1))
-        for group in self._optimizer.param_groups:
-            group["lr"] = settings.learning_rate * factor
 
 
 def _concatenated(weights: Sequence[GroupWeights]) -> GroupWeights:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from foveate.images import open_image
 from foveate.questions.scenes.config import SceneConfig
 from foveate.questions.scenes.scene import scene
-from foveate.questions.schema import Question
+from foveate.questions.schema import row_of
 
 
 def export(config: SceneConfig, n: int, seed: int, directory: str | Path) -> Path:
@@ -26,18 +25,5 @@ def export(config: SceneConfig, n: int, seed: int, directory: str | Path) -> Pat
             question = scene(config, seed, index)
             picture = f"images/{question.id}.png"
             open_image(question.image).save(folder / picture, compress_level=1)
-            lines.write(json.dumps(_row(question, picture), ensure_ascii=False) + "\n")
+            lines.write(json.dumps(row_of(question, picture), ensure_ascii=False) + "\n")
     return path
-
-
-def _row(question: Question, picture: str) -> dict[str, Any]:
-    row = {
-        "id": question.id,
-        "image": picture,
-        "question": question.text,
-        "choices": question.choices,
-        "answer": question.answer,
-        "regions": [[list(box.corners) for box in levels] for levels in question.regions],
-        "category": question.category,
-    }
-    return {key: value for key, value in row.items() if value is not None}

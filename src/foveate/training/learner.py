@@ -1,0 +1,65 @@
+"""The policy in training and its optimizer, as Accelerate prepared them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from foveate.families.base import VLM
+from foveate.recipes import AdamW
+from foveate.training.attention import enable_packed_attention
+from foveate.training.packing import PackedBatch, base_model
+
+
+class Learner:
+    """Descends on whatever loss a stage has.
+
+    Args:
+        vlm: the policy; changed in place.
+        settings: of the optimizer.
+        steps: of the whole stage, for the learning rate's schedule.
+
+    Attributes:
+        model: the policy as it is called in training, perhaps wrapped.
+        vlm: the policy without wrappers, and its family.
+    """
+
+    def __init__(self, vlm: VLM, settings: AdamW, steps: int, accelerator: Accelerator) -> None:
+        enable_packed_attention(base_model(vlm.model))
+        optimizer = torch.optim.AdamW(
+            [parameter for parameter in vlm.model.parameters() if parameter.requires_grad],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
+        self.settings, self.steps, self.accelerator = settings, steps, accelerator
+        self.model, self.optimizer = accelerator.prepare(vlm.model, optimizer)
+        self.vlm = VLM(accelerator.unwrap_model(self.model), vlm.family)
+
+    def begin(self, step: int) -> None:
+        """Sets the learning rate of a step: warm-up, then the schedule."""
+        settings = self.settings
+        factor = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+        if settings.schedule == "linear":
+            factor = min(factor, (self.steps - step) / max(self.steps - settings.warmup_steps, 1))
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * factor
+
+    def descend(self, batches: Sequence[PackedBatch], loss_of: Callable[[PackedBatch], Tensor]) -> float:
+        """One optimizer step on the sum of the batches' losses; returns the gradient's norm before clipping."""
+        for number, batch in enumerate(batches, start=1):
+            loss = loss_of(batch)
+            with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.model):
+                self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(norm) if norm is not None else 0.0
+
+    def summed(self, count: int) -> int:
+        """A count added up over all processes."""
+        counts = torch.tensor(count, device=self.accelerator.device)
+        return int(self.accelerator.reduce(counts, reduction="sum"))

@@ -1,0 +1,53 @@
+"""The stage `rl`: sample groups, reward them, update the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foveate.episodes import Group, run_episodes
+from foveate.families.base import VLM
+from foveate.generators import LocalGenerator, Sampling
+from foveate.questions.schema import Question
+from foveate.recipes import Recipe
+from foveate.rewards import reward_terms, total_reward
+from foveate.training.learner import Learner
+from foveate.training.metrics import rollout_metrics, rollout_rows
+from foveate.training.selfcheck import self_check
+from foveate.training.stage import Outcome, Stage
+from foveate.training.update import Scored, Updater
+
+
+class RL(Stage):
+    """Reinforcement learning by the recipe's protocol, rewards and objective.
+
+    Args:
+        recipe: the resolved recipe.
+        learner: the policy.
+        reference: frozen; None when beta is 0.
+    """
+
+    def __init__(self, recipe: Recipe, learner: Learner, reference: VLM | None) -> None:
+        self.recipe, self.learner = recipe, learner
+        self.updater = Updater(recipe, learner, reference)
+        self.generator = LocalGenerator(learner.vlm)
+        self.protocol = recipe.build_protocol(learner.vlm.family.budget)
+        self.sampling = Sampling(recipe.rollout.temperature, recipe.rollout.max_new_tokens)
+
+    def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:
+        """A group of episodes for each question."""
+        n = self.recipe.rollout.group_size
+        return run_episodes(questions, self.protocol, self.generator, n=n, sampling=self.sampling, seed=seed)
+
+    def check(self, groups: Sequence[Group]) -> None:
+        """On the first group."""
+        learner, temperature = self.learner, self.sampling.temperature
+        self_check(learner.vlm, groups[0].episodes, model=learner.model, temperature=temperature)
+
+    def update(self, groups: Sequence[Group], step: int) -> Outcome:
+        """Rewards, then one or several optimizer steps."""
+        scored = [self._score(group) for group in groups]
+        return Outcome(rollout_metrics(scored) | self.updater.update(scored, step), rollout_rows(step, scored))
+
+    def _score(self, group: Group) -> Scored:
+        terms = tuple(reward_terms(episode, self.recipe.rewards) for episode in group.episodes)
+        return Scored(group, terms, tuple(total_reward(values, self.recipe.rewards) for values in terms))

@@ -1,0 +1,42 @@
+"""What a step of training does with its questions: one interface for all stages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from foveate.episodes import Group
+from foveate.questions.schema import Question
+
+
+class Outcome(NamedTuple):
+    """What an update did.
+
+    Attributes:
+        metrics: with `loss` and `grad_norm` among them.
+        rows: of the step's episodes, for the trace file.
+    """
+
+    metrics: dict[str, float]
+    rows: Iterable[Mapping[str, Any]]
+
+
+class Stage(ABC):
+    """Reinforcement learning or supervised fine-tuning."""
+
+    @abstractmethod
+    def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:
+        """What the policy, or the reference, says of the questions."""
+
+    @abstractmethod
+    def check(self, groups: Sequence[Group]) -> None:
+        """Compares packed with separate rows on some of what `update` will run.
+
+        Raises:
+            PackingMismatch: they differ by more than the precision allows.
+        """
+
+    @abstractmethod
+    def update(self, groups: Sequence[Group], step: int) -> Outcome:
+        """Moves the weights."""

@@ -1,0 +1,33 @@
+"""Rows on disk: whatever a crash leaves of the last one, those before it are read."""
+
+import pytest
+
+from foveate.traces import append_rows, drop_rows_from, read_rows, replace_rows
+
+ROWS = [{"step": 0, "text": "déjà vu"}, {"step": 1, "text": "a\u2028b\x85c\nd"}, {"step": 2, "text": "日本"}]
+
+
+def test_a_file_cut_anywhere_gives_the_rows_that_are_whole(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    append_rows(path, ROWS)
+    content = path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(content) if byte == ord("\n")]
+    for cut in range(len(content) + 1):
+        path.write_bytes(content[:cut])
+        assert read_rows(path) == ROWS[: sum(end <= cut + 1 for end in ends)]  # a row is whole without its line's end
+
+
+def test_a_broken_row_before_the_last_is_an_error(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"step": 0}\n{"st\n{"step": 2}\n')
+    with pytest.raises(ValueError, match="line 2"):
+        read_rows(path)
+
+
+def test_rows_are_replaced_and_dropped(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert read_rows(path) == []
+    replace_rows(path, ROWS)
+    drop_rows_from(path, 2)
+    assert read_rows(path) == ROWS[:2]
+    assert list(tmp_path.iterdir()) == [path]
