@@ -18,9 +18,9 @@ from foveate.errors import FoveateError
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     help="Teach a vision-language model where to look.",
-    epilog="Start here: [bold]foveate demo[/bold] (two minutes, no GPU, no download).",
+    epilog="Start here: `foveate demo` (two minutes, no GPU, no download).",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, both sides in one run.")
@@ -73,7 +73,7 @@ def demo(
 ) -> None:
     """Train a tiny model to look, on this machine, and see it in pictures.
 
-    Example: [bold]foveate demo --seed 1[/bold]
+    Example: `foveate demo --seed 1`
     """
     import shutil
 
@@ -101,8 +101,8 @@ def train(
 ) -> None:
     """Post-train a model by a recipe on questions and answers.
 
-    Example: [bold]foveate train hart --model Qwen/Qwen2.5-VL-7B-Instruct --data my.jsonl --out runs/hart
-    --set objective.k=0.3[/bold]
+    Example: `foveate train hart --model Qwen/Qwen2.5-VL-7B-Instruct --data my.jsonl --out runs/hart
+    --set objective.k=0.3`
 
     Ctrl-C saves a checkpoint after the step under way; --resume goes on from it. With two stages (--set stages=rl,sft)
     each gets questions of its own, and a folder of its own in the run folder.
@@ -154,7 +154,7 @@ def select_resolution(
 ) -> None:
     """Find, for each question, the resolution at which the model's answer changes (LFPC's stage I data).
 
-    Example: [bold]foveate select-resolution --data my.jsonl --model Qwen/Qwen2.5-VL-7B-Instruct --out data/gap[/bold]
+    Example: `foveate select-resolution --data my.jsonl --model Qwen/Qwen2.5-VL-7B-Instruct --out data/gap`
 
     Then: foveate train lfpc-1 --data data/gap ... The full image is shown at the resolution chosen, crops are cut from
     the original.
@@ -205,7 +205,7 @@ def evaluate_command(
 ) -> None:
     """Score a model: answers, and where it looked when the data has true boxes.
 
-    Example: [bold]foveate eval --model runs/hart --data test.jsonl --json scores.json[/bold]
+    Example: `foveate eval --model runs/hart --data test.jsonl --json scores.json`
     """
     from foveate.display import counting
     from foveate.evaluation.runner import FIGURES, evaluate
@@ -253,7 +253,7 @@ def ask(
 ) -> None:
     """Ask one question about one picture; prints the answer and draws where the model looked.
 
-    Example: [bold]foveate ask photo.jpg "What is written on the sign?" --model runs/hart[/bold]
+    Example: `foveate ask photo.jpg "What is written on the sign?" --model runs/hart`
     """
     from foveate.episodes import run_episodes
     from foveate.evaluation.pictures import annotated
@@ -298,7 +298,7 @@ def data_scenes(
 ) -> None:
     """Draw procedural scenes as an ordinary data set.
 
-    Example: [bold]foveate data scenes --n 1000 --size 2048 --out data/scenes[/bold]
+    Example: `foveate data scenes --n 1000 --size 2048 --out data/scenes`
     """
     from foveate.questions.scenes import SceneConfig, export
 
@@ -325,7 +325,7 @@ def data_check(
 ) -> None:
     """Look at every row and picture; name each bad row and its mend. Status 1 when there are any.
 
-    Example: [bold]foveate data check my.jsonl[/bold]
+    Example: `foveate data check my.jsonl`
     """
     from foveate.questions.check import check_file
 
@@ -344,7 +344,7 @@ def bench_update(
 ) -> None:
     """Packed rows against separate rows, and against TRL where it is installed.
 
-    Example: [bold]foveate bench update --quick --json update.json[/bold]
+    Example: `foveate bench update --quick --json update.json`
     """
     from foveate.bench import update
 
@@ -359,7 +359,7 @@ def bench_rollout(
 ) -> None:
     """Shared prefill against transformers' generate(num_return_sequences=G).
 
-    Example: [bold]foveate bench rollout --json rollout.json[/bold]
+    Example: `foveate bench rollout --json rollout.json`
     """
     from foveate.bench import rollout
 
@@ -383,7 +383,7 @@ def recipes_show(
 ) -> None:
     """A recipe with every setting, as a run would use it.
 
-    Example: [bold]foveate recipes show hart --set objective.k=0.3[/bold]
+    Example: `foveate recipes show hart --set objective.k=0.3`
     """
     from foveate.recipes import dump_recipe, load_recipe
 

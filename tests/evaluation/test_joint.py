@@ -2,9 +2,7 @@
 
 import pytest
 
-from foveate.evaluation.grounding import Grounding
 from foveate.evaluation.joint import JointTable, overall
-from foveate.evaluation.runner import Attempt, Scored
 
 
 @pytest.mark.parametrize(
@@ -34,13 +32,8 @@ def test_harts_overall_on_mme_realworld_lite() -> None:
     assert round(overall(parts), 1) == 62.4
 
 
-def attempt(right: bool, iog30: float | None) -> Attempt:
-    return Attempt(right, None, "answered", Grounding(iog30, iog30, None, iog30 is not None), (), (), (), 1)
-
-
 def test_attempts_are_counted_where_there_is_a_true_region() -> None:
-    attempts = [attempt(True, 1.0), attempt(True, 0.0), attempt(True, 0.5), attempt(False, 1.0), attempt(True, None)]
-    table = JointTable.of([Scored("q", None, "7", tuple(attempts))])
+    table = JointTable.of([(True, 1.0), (True, 0.0), (True, 0.5), (False, 1.0), (True, None)])
     assert table == JointTable(2, 1, 0, 1)
     assert table.accuracy == 0.75
     assert table.right_place == 0.5

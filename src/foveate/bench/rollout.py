@@ -5,18 +5,15 @@ The reply cannot end early on any side, so that all write the same number of tok
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from foveate.bench.measure import Work, alternating, peak_bytes, threads
+from foveate.bench.results import show
 from foveate.bench.workload import FULL, GRIDS, QUICK, ModelSize, make_context, make_vlm
 from foveate.families import VLM
 from foveate.families.qwen2_5_vl import Qwen25VL
@@ -108,15 +105,10 @@ def main(
             device=device,
             dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
         )
-    table = Table(
-        box=SIMPLE_HEAD,
-        title=f"Rollouts of one group: shared prefill against generate ({device}, {threads_used} thread(s))",
-    )
-    headings = "visual\ntokens|G|speed-up|over\nrepeated|memory|ours\nseconds|generate\nseconds"
-    for heading in headings.split("|"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
+    show(
+        f"Rollouts of one group: shared prefill against generate ({device}, {threads_used} thread(s))",
+        "visual\ntokens|G|speed-up|over\nrepeated|memory|ours\nseconds|generate\nseconds",
+        lambda row: (
             f"{row.visual_tokens:,}",
             str(row.G),
             f"{row.speedup:.1f}x",
@@ -124,12 +116,11 @@ def main(
             f"{row.memory_ratio:.1f}x",
             f"{row.seconds['shared']:.2f}",
             f"{row.seconds['num_return_sequences']:.2f}",
-        )
-    console = Console()
-    console.print(table)
-    console.print(f"Model: {size}. Outputs of {OUTPUT_LENGTH} tokens. Speed-up: over num_return_sequences=G.")
-    if json_path is not None:
-        json_path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        ),
+        rows,
+        f"Model: {size}. Outputs of {OUTPUT_LENGTH} tokens. Speed-up: over num_return_sequences=G.",
+        json_path,
+    )
     return rows
 
 

@@ -6,22 +6,19 @@ Separate rows come as all rows at once and one by one with accumulated gradients
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from foveate.bench.measure import Work, alternating, peak_bytes, threads
+from foveate.bench.results import show
 from foveate.bench.workload import FULL, GRIDS, QUICK, ModelSize, forward_flops, make_episodes, make_vlm
 from foveate.episodes import Episode
 from foveate.families import VLM
@@ -131,14 +128,10 @@ def main(
             device=device,
             dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
         )
-    table = Table(
-        box=SIMPLE_HEAD, title=f"Update of one group: packed against separate rows ({device}, {threads_used} thread(s))"
-    )
-    headings = "visual\ntokens|G|speed-up|ideal|over\nTRL|memory|packed\nseconds|separate\nseconds|packed\nMB"
-    for heading in headings.split("|"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
+    show(
+        f"Update of one group: packed against separate rows ({device}, {threads_used} thread(s))",
+        "visual\ntokens|G|speed-up|ideal|over\nTRL|memory|packed\nseconds|separate\nseconds|packed\nMB",
+        lambda row: (
             f"{row.visual_tokens:,}",
             str(row.G),
             f"{row.speedup:.1f}x",
@@ -148,12 +141,11 @@ def main(
             f"{row.seconds['packed']:.2f}",
             f"{min(row.seconds['all_at_once'], row.seconds['one_by_one']):.2f}",
             f"{row.peak_bytes['packed'] / 1e6:.0f}",
-        )
-    console = Console()
-    console.print(table)
-    console.print(f"Model: {size}. Outputs of {OUTPUT_LENGTH} tokens. Memory: all rows at once over packed.")
-    if json_path is not None:
-        json_path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        ),
+        rows,
+        f"Model: {size}. Outputs of {OUTPUT_LENGTH} tokens. Memory: all rows at once over packed.",
+        json_path,
+    )
     return rows
 
 

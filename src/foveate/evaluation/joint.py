@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from foveate.evaluation.runner import Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +19,14 @@ class JointTable:
     right_box_wrong_answer: int
 
     @classmethod
-    def of(cls, scored: Iterable[Scored]) -> JointTable:
-        """Counts the attempts of an evaluation; those without true regions, or that were not asked to point, are not
-        in the table.
+    def of(cls, attempts: Iterable[tuple[bool, float | None]]) -> JointTable:
+        """Counts attempts, each given as (right answer, share of true regions covered); those with None, which have no
+        true region or were not asked to point, are not in the table.
         """
         counts = {(box, answer): 0 for box in (False, True) for answer in (False, True)}
-        for question in scored:
-            for attempt in question.attempts:
-                if attempt.grounding.iog30 is not None:
-                    counts[attempt.grounding.iog30 == 1.0, attempt.right] += 1
+        for right, covered in attempts:
+            if covered is not None:
+                counts[covered == 1.0, right] += 1
         return cls(counts[False, True], counts[True, True], counts[False, False], counts[True, False])
 
     def to_json(self) -> dict[str, int | float | None]:

@@ -123,7 +123,8 @@ class Evaluation:
     @property
     def joint(self) -> JointTable:
         """Answers against places, where there are true regions."""
-        return JointTable.of(self.scored)
+        attempts = (attempt for scored in self.scored for attempt in scored.attempts)
+        return JointTable.of((attempt.right, attempt.grounding.iog30) for attempt in attempts)
 
     @property
     def tokens(self) -> int:

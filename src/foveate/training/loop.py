@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from foveate.episodes import Group
 from foveate.errors import FoveateError
 from foveate.families.base import VLM
+from foveate.questions.lazy import LazyQuestions
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, StageName, dump_recipe
 from foveate.traces import append_rows, drop_rows_from
@@ -57,7 +58,7 @@ Observer = Callable[[StepReport], Mapping[str, float] | None]
 _SETTINGS: Mapping[StageName, str] = {"rl": "optimisation", "sft": "sft"}
 
 
-class _WithoutRegions(Sequence[Question]):
+class _WithoutRegions(LazyQuestions):
     """A data set as an annotation-free run sees it: no question has a true box."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
@@ -66,14 +67,8 @@ class _WithoutRegions(Sequence[Question]):
     def __len__(self) -> int:
         return len(self._questions)
 
-    @overload
-    def __getitem__(self, index: int) -> Question: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Question]: ...
-    def __getitem__(self, index: int | slice) -> Question | list[Question]:
-        if isinstance(index, slice):
-            return [question.without_regions() for question in self._questions[index]]
-        return self._questions[index].without_regions()
+    def question(self, place: int) -> Question:
+        return self._questions[place].without_regions()
 
 
 class Trainer:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import overload
 
 from foveate.errors import FoveateError
+from foveate.questions.lazy import LazyQuestions
 from foveate.questions.schema import Question
 from foveate.recipes import Split, StageName
 
@@ -19,7 +19,7 @@ class SplitError(FoveateError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Sequence[Question]):
+class Part(LazyQuestions):
     """Some questions of a data set, in its order, read when they are asked for."""
 
     questions: Sequence[Question]
@@ -28,14 +28,9 @@ class Part(Sequence[Question]):
     def __len__(self) -> int:
         return len(self.places)
 
-    @overload
-    def __getitem__(self, index: int) -> Question: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Question]: ...
-    def __getitem__(self, index: int | slice) -> Question | list[Question]:
-        if isinstance(index, slice):
-            return [self.questions[place] for place in self.places[index]]
-        return self.questions[self.places[index]]
+    def question(self, place: int) -> Question:
+        """The question at a place of the part."""
+        return self.questions[self.places[place]]
 
 
 def split_questions(questions: Sequence[Question], settings: Split) -> dict[StageName, Sequence[Question]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import overload
 
 from PIL import Image
 
+from foveate.questions.lazy import LazyQuestions
 from foveate.questions.scenes.config import SceneConfig
 from foveate.questions.scenes.drawing import draw
 from foveate.questions.scenes.layout import Card, Layout, layout, region
@@ -124,8 +123,8 @@ def _clearly_apart(first: Card, second: Card, axis: int) -> bool:
     return abs(_centre(first)[axis] - _centre(second)[axis]) >= max(first.square.width, second.square.width) / 2
 
 
-class Scenes(Sequence[Question]):
-    """`length` scenes of one set as a sequence; slicing gives a list. Different seeds give different scenes."""
+class Scenes(LazyQuestions):
+    """`length` scenes of one set. Different seeds give different scenes."""
 
     def __init__(self, config: SceneConfig | None = None, *, seed: int = 0, length: int = 1000) -> None:
         if length < 0:
@@ -137,15 +136,6 @@ class Scenes(Sequence[Question]):
     def __len__(self) -> int:
         return self._length
 
-    @overload
-    def __getitem__(self, index: int) -> Question: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Question]: ...
-
-    def __getitem__(self, index: int | slice) -> Question | list[Question]:
-        if isinstance(index, slice):
-            return [scene(self.config, self.seed, i) for i in range(*index.indices(self._length))]
-        if not -self._length <= index < self._length:
-            raise IndexError(f"scene {index} of a set of {self._length}")
-        return scene(self.config, self.seed, index % self._length)
+    def question(self, place: int) -> Question:
+        """Scene `place` of the set."""
+        return scene(self.config, self.seed, place)
