@@ -45,8 +45,11 @@ def _friendly(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        # Read when transformers is imported, which only some commands do: our own progress bars are enough.
+        # Both are read when torch and transformers are imported, which only some commands do. Our own progress bars are
+        # enough; and CPU threads that wait for one another must soon sleep instead of spinning: beside one other busy
+        # program on two cores a step of the demo otherwise takes 25 seconds, and so it takes one.
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         try:
             command(*args, **kwargs)
         except (FoveateError, OSError, ImportError) as error:
