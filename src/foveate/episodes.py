@@ -13,7 +13,7 @@ from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import ImageError, open_image
 from foveate.protocols.base import Completion, Protocol, Stop, StopReason, Subject, Turn
 from foveate.questions.schema import Question
-from foveate.regions import Box
+from foveate.regions import Box, box_area
 
 __all__ = ["Episode", "Group", "StopReason", "Turn", "run_episodes"]
 
@@ -48,9 +48,7 @@ class Episode:
     def box_area(self) -> float | None:
         """Mean area of its valid boxes as a share of the image; None without one."""
         size = self.image_size
-        if size is None or not self.boxes:
-            return None
-        return sum(box.area for box in self.boxes) / len(self.boxes) / (size[0] * size[1])
+        return box_area(self.boxes, size) if size else None
 
 
 class Group(NamedTuple):

@@ -7,8 +7,10 @@ A `Box` says nothing about which image its pixels belong to: names do (`box_orig
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import fmean
 
 Size = tuple[int, int]
 """Width and height of an image, in pixels."""
@@ -122,6 +124,19 @@ def iog(predicted: Box, true: Box) -> float:
     image scores 1: read it beside the box area.
     """
     return predicted.intersection(true) / true.area
+
+
+def box_area(boxes: Sequence[Box], image_size: Size) -> float | None:
+    """The mean area of the boxes inside the image, as a share of it; None without boxes.
+
+    Args:
+        boxes: in pixels of the image.
+        image_size: width and height, in pixels.
+    """
+    if not boxes:
+        return None
+    inside = (box.clipped(image_size) for box in boxes)
+    return fmean(box.area if box else 0.0 for box in inside) / (image_size[0] * image_size[1])
 
 
 def normalised_l1(first: Box, second: Box, size: Size) -> float:

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from tests.evaluation.fakes import FakeGenerator
 
 from foveate.episodes import Episode, Group, run_episodes
-from foveate.evaluation.grounding import best_iou, box_area, grounding_of, iog_hit, measured
+from foveate.evaluation.grounding import best_iou, grounding_of, iog_hit, measured
 from foveate.generators.base import Sampling
 from foveate.protocols import Direct, LocateThenAnswer
 from foveate.questions.scenes import SceneConfig, scene
 from foveate.questions.schema import Question
-from foveate.regions import Box, iog
+from foveate.regions import Box, box_area, iog
 
 SIZE = (640, 480)
 WHOLE = Box(0, 0, *SIZE)

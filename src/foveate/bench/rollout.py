@@ -14,7 +14,7 @@ import torch
 
 from foveate.bench.measure import Work, alternating, peak_bytes, threads
 from foveate.bench.results import show
-from foveate.bench.workload import FULL, GRIDS, QUICK, ModelSize, make_context, make_vlm
+from foveate.bench.workload import FULL, GRIDS, ModelSize, make_context, make_vlm, standard
 from foveate.families import VLM
 from foveate.families.qwen2_5_vl import Qwen25VL
 from foveate.generators.base import Request, Sampling
@@ -96,15 +96,9 @@ def main(
         threads_used: CPU threads.
         device: `cpu` or a CUDA device (bfloat16 there).
     """
-    size = QUICK if quick else FULL
+    setting = standard(quick, device)
     with threads(threads_used):
-        rows = bench_rollout(
-            size=size,
-            visual_tokens=(1280,) if quick else tuple(GRIDS),
-            rounds=1 if quick else 3,
-            device=device,
-            dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
-        )
+        rows = bench_rollout(rounds=1 if quick else 3, **setting)
     show(
         f"Rollouts of one group: shared prefill against generate ({device}, {threads_used} thread(s))",
         "visual\ntokens|G|speed-up|over\nrepeated|memory|ours\nseconds|generate\nseconds",
@@ -118,7 +112,7 @@ def main(
             f"{row.seconds['num_return_sequences']:.2f}",
         ),
         rows,
-        f"Model: {size}. Outputs of {OUTPUT_LENGTH} tokens. Speed-up: over num_return_sequences=G.",
+        f"Model: {setting['size']}. Outputs of {OUTPUT_LENGTH} tokens. Speed-up: over num_return_sequences=G.",
         json_path,
     )
     return rows

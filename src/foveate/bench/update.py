@@ -19,7 +19,7 @@ from torch import Tensor
 
 from foveate.bench.measure import Work, alternating, peak_bytes, threads
 from foveate.bench.results import show
-from foveate.bench.workload import FULL, GRIDS, QUICK, ModelSize, forward_flops, make_episodes, make_vlm
+from foveate.bench.workload import FULL, GRIDS, ModelSize, forward_flops, make_episodes, make_vlm, standard
 from foveate.episodes import Episode
 from foveate.families import VLM
 from foveate.training.packing import packed_logprobs
@@ -119,15 +119,9 @@ def main(
         threads_used: CPU threads.
         device: `cpu` or a CUDA device (bfloat16 there).
     """
-    size = QUICK if quick else FULL
+    setting = standard(quick, device)
     with threads(threads_used):
-        rows = bench_update(
-            size=size,
-            visual_tokens=(1280,) if quick else tuple(GRIDS),
-            runs=8 if quick else 32,
-            device=device,
-            dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
-        )
+        rows = bench_update(runs=8 if quick else 32, **setting)
     show(
         f"Update of one group: packed against separate rows ({device}, {threads_used} thread(s))",
         "visual\ntokens|G|speed-up|ideal|over\nTRL|memory|packed\nseconds|separate\nseconds|packed\nMB",
@@ -143,7 +137,7 @@ def main(
             f"{row.peak_bytes['packed'] / 1e6:.0f}",
         ),
         rows,
-        f"Model: {size}. Outputs of {OUTPUT_LENGTH} tokens. Memory: all rows at once over packed.",
+        f"Model: {setting['size']}. Outputs of {OUTPUT_LENGTH} tokens. Memory: all rows at once over packed.",
         json_path,
     )
     return rows

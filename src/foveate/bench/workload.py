@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,19 @@ FULL = ModelSize(hidden=320, layers=5, kv_heads=1, vocabulary=2048, vision_hidde
 """The vision tower costs nearly as much as the language model, as in the 3B model."""
 QUICK = ModelSize(hidden=192, layers=4, kv_heads=1, vocabulary=1024, vision_hidden=64, vision_depth=3, vision_full=0)
 """The vision tower costs a third of the language model, as in the 7B model."""
+
+
+def standard(quick: bool, device: str) -> dict[str, Any]:
+    """What a bench runs on, as keyword arguments: model size, visual tokens, device and precision.
+
+    Quick is 1,280 visual tokens only, on a smaller model; a CUDA device gets bfloat16.
+    """
+    return {
+        "size": QUICK if quick else FULL,
+        "visual_tokens": (1280,) if quick else tuple(GRIDS),
+        "device": device,
+        "dtype": torch.bfloat16 if device.startswith("cuda") else torch.float32,
+    }
 
 
 def make_vlm(size: ModelSize, device: str = "cpu", dtype: torch.dtype = torch.float32) -> VLM:

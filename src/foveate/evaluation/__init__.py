@@ -1,6 +1,6 @@
 """Scores with intervals, grounding measured against true regions, and reports a person can read."""
 
-from foveate.evaluation.grounding import Grounding, best_iou, box_area, grounding_of, iog_hit, valid_boxes
+from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
 from foveate.evaluation.pictures import annotated, data_url
 from foveate.evaluation.report import Case, first_cases, write_report
@@ -18,7 +18,6 @@ __all__ = [
     "annotated",
     "best_iou",
     "bootstrap_interval",
-    "box_area",
     "data_url",
     "evaluate",
     "first_cases",

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from foveate.episodes import Episode, Group
 from foveate.questions.schema import Question, Region
-from foveate.regions import Box, Size, iog, iou
+from foveate.regions import Box, iog, iou
 
 IOG_THRESHOLD = 0.3
 """A region counts as found when some box covers more than this share of it (arXiv 2602.23615)."""
@@ -57,14 +57,6 @@ def best_iou(boxes: Sequence[Box], regions: Sequence[Region]) -> float:
     return fmean(max((iou(box, level) for box in boxes for level in region), default=0.0) for region in regions)
 
 
-def box_area(boxes: Sequence[Box], image_size: Size) -> float | None:
-    """The mean area of the boxes inside the image, as a share of it; None without boxes."""
-    if not boxes:
-        return None
-    inside = (box.clipped(image_size) for box in boxes)
-    return fmean(box.area if box else 0.0 for box in inside) / (image_size[0] * image_size[1])
-
-
 def valid_boxes(episode: Episode) -> bool | None:
     """Whether the locating turns gave at least one valid box; None when the model was never asked for one."""
     located = [turn for turn in episode.turns if turn.located]
@@ -73,12 +65,12 @@ def valid_boxes(episode: Episode) -> bool | None:
 
 def measured(episode: Episode, regions: Sequence[Region]) -> Grounding:
     """How well an episode looked, given its question's true regions."""
-    boxes, valid, size = episode.boxes, valid_boxes(episode), episode.image_size
+    boxes, valid = episode.boxes, valid_boxes(episode)
     known = bool(regions) and valid is not None
     return Grounding(
         iog30=iog_hit(boxes, regions) if known else None,
         mean_iou=best_iou(boxes, regions) if known else None,
-        box_area=box_area(boxes, size) if size else None,
+        box_area=episode.box_area,
         valid_boxes=valid,
     )
 

@@ -147,7 +147,7 @@ class Optimiser:
         extra: nn.Module | None = None,
         warmup: int = 30,
     ) -> None:
-        self.steps, self.warmup, self.step_number = steps, warmup, 0
+        self.steps, self.warmup = steps, warmup
         matrices: dict[str, list[nn.Parameter]] = {"vision": [], "text": []}
         others: dict[str, list[nn.Parameter]] = {"vision": [], "text": []}
         for name, parameter in model.named_parameters():

@@ -174,12 +174,17 @@ def packed_logprobs(vlm: VLM, episodes: Sequence[Episode], *, temperature: float
     return unpack(values, batches, [sampled_count(episode) for episode in episodes])
 
 
+def token_places(batch: PackedBatch, lengths: Sequence[int]) -> Tensor:
+    """Where each sampled token of a batch stands among those of all episodes, one episode after the other: (N,)."""
+    starts = torch.tensor([0, *lengths]).cumsum(0)
+    return starts[batch.episode_N] + batch.token_N
+
+
 def unpack(values: Sequence[Tensor], batches: Sequence[PackedBatch], lengths: Sequence[int]) -> list[Tensor]:
     """Values per sampled token of each batch, brought into the order of the episodes."""
     if not batches:
         return [torch.zeros(0) for _ in lengths]
-    starts = torch.tensor([0, *lengths]).cumsum(0)
-    place_N = torch.cat([starts[batch.episode_N] + batch.token_N for batch in batches])
+    place_N = torch.cat([token_places(batch, lengths) for batch in batches])
     flat_N = torch.cat(list(values))
     return list(flat_N[place_N.argsort().to(flat_N.device)].split(list(lengths)))
 

@@ -21,7 +21,7 @@ from foveate.objectives import (
 )
 from foveate.recipes import Recipe
 from foveate.training.learner import Learner
-from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count, unpack
+from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count, token_places, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +107,30 @@ class Updater:
                 for one in scored
             ]
         )
-        lengths_E = torch.tensor([sampled_count(episode) for episode in episodes])
+        lengths = [sampled_count(episode) for episode in episodes]
+        said = torch.cat([_sampler_logprobs(episode) for episode in episodes])
+        before = None if old is None else torch.cat([old[id(episode)] for episode in episodes])
         in_part = [episode for one in part for episode in one.group.episodes]
         share_E = length_weights(
-            lengths_E,
+            torch.tensor(lengths),
             objective.loss_type,
             episodes=len(in_part),
             tokens=sum(map(sampled_count, in_part)),
             longest=self._recipe.rollout.max_new_tokens,
         )
-        sums = _Sums(updates=1, tokens=int(lengths_E.sum()))
+        sums = _Sums(updates=1, tokens=sum(lengths))
         batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
 
         def loss_of(batch: PackedBatch) -> Tensor:
             new_N = self._logprobs(self._learner.model, batch)
-            old_N = new_N.detach() if old is None else _in_batch(batch, [old[id(e)] for e in episodes]).to(device)
+            place_N = token_places(batch, lengths)
+            old_N = new_N.detach() if before is None else before[place_N.to(before.device)]
             ref_N = None
             if self._reference is not None:
                 with torch.no_grad():
                     ref_N = self._logprobs(self._reference.model, batch)
             own = GroupWeights(*(tensor[batch.episode_N].to(device) for tensor in weights))
-            sampler_N = _in_batch(batch, [_sampler_logprobs(episode) for episode in episodes]).to(device)
+            sampler_N = said[place_N].to(device)
             cap = objective.importance_sampling_cap
             loss_N = token_loss(
                 new_N,
@@ -167,13 +170,6 @@ class Updater:
 
 def _concatenated(weights: Sequence[GroupWeights]) -> GroupWeights:
     return GroupWeights(*(torch.cat(tensors) for tensors in zip(*weights, strict=True)))
-
-
-def _in_batch(batch: PackedBatch, values: Sequence[Tensor]) -> Tensor:
-    """Values per episode and sampled token, in the order of the batch's tokens."""
-    starts = torch.tensor([0, *map(len, values)]).cumsum(0)
-    flat = torch.cat(list(values))
-    return flat[(starts[batch.episode_N] + batch.token_N).to(flat.device)]
 
 
 def _sampler_logprobs(episode: Episode) -> Tensor:
