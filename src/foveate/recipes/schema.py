@@ -34,6 +34,8 @@ class Images(_Section):
     min_pixels: PositiveInt | None = None
     max_pixels: PositiveInt | None = None
     crop_max_pixels: PositiveInt | None = None
+    answer_max_pixels: PositiveInt | None = None
+    """Of the full image where the answer turn of `locate_answer` shows it; as when locating where None."""
 
     def view_budget(self, own: PixelBudget) -> PixelBudget:
         """The budget of the full image."""
@@ -42,6 +44,10 @@ class Images(_Section):
     def crop_budget(self, own: PixelBudget) -> PixelBudget:
         """The budget of one crop."""
         return _budget(self.min_pixels, self.crop_max_pixels or self.max_pixels, own)
+
+    def answer_budget(self, own: PixelBudget) -> PixelBudget | None:
+        """The budget of the full image beside its crops, where it has one of its own."""
+        return _budget(self.min_pixels, self.answer_max_pixels, own) if self.answer_max_pixels else None
 
 
 def _budget(least: int | None, most: int | None, own: PixelBudget) -> PixelBudget:
@@ -75,6 +81,7 @@ class LocateSettings(_Section):
             without_region=self.without_region,
             view_budget=images.view_budget(own),
             crop_budget=images.crop_budget(own),
+            answer_view_budget=images.answer_budget(own),
         )
 
 
@@ -109,6 +116,8 @@ class Objective(_Section):
 
     scale_rewards: Literal["group", "none"] = "group"
     k: float = Field(default=0.0, ge=0, lt=1)
+    difficulty: float = Field(default=0.0, ge=0, le=1)
+    """Weighs the policy term of a whole group by 1 + difficulty (0.5 - mean reward): hard questions count more."""
     beta: float = Field(default=0.04, ge=0)
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
