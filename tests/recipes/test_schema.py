@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer
+from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer
 from foveate.recipes import RecipeError, dump_recipe, load_recipe, recipe_names
 
 OWN = PixelBudget(3136, 1_003_520)
@@ -33,6 +33,18 @@ def test_mgpo_is_the_two_turn_template_without_standard_deviation() -> None:
     recipe = load_recipe("mgpo")
     assert recipe.objective.scale_rewards == "none"
     assert recipe.build_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
+
+
+def test_the_baseline_of_mgpo_differs_in_the_protocol_alone() -> None:
+    mgpo, baseline = load_recipe("mgpo"), load_recipe("mgpo-grpo")
+    assert baseline.build_protocol(OWN) == GroundAndAnswer(OWN)
+    same = {"name": mgpo.name, "title": mgpo.title, "protocol": mgpo.protocol}
+    assert baseline.model_copy(update=same) == mgpo
+
+
+def test_another_protocol_brings_its_own_settings() -> None:
+    chosen = load_recipe("hart", ["protocol.name=multi_turn", "protocol.turns=3"])
+    assert chosen.build_protocol(OWN) == GroundThenAnswer(3, OWN, OWN)
 
 
 def test_grpo_answers_directly_without_preference() -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool
+from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool
 from foveate.rewards import NEED_REGIONS, TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -89,6 +89,16 @@ class MultiTurnSettings(_Section):
         return GroundThenAnswer(
             turns=self.turns, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
         )
+
+
+class GroundAnswerSettings(_Section):
+    """Coordinates and the answer in one reply, from the small view."""
+
+    name: Literal["ground_answer"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return GroundAndAnswer(view_budget=images.view_budget(own))
 
 
 class ZoomSettings(_Section):
@@ -179,7 +189,10 @@ class Recipe(_Section):
     paper: str | None = None
     stages: list[StageName] = Field(default=["rl"], min_length=1)
     """In this order; each starts from the weights of the one before."""
-    protocol: Annotated[DirectSettings | LocateSettings | MultiTurnSettings | ZoomSettings, Field(discriminator="name")]
+    protocol: Annotated[
+        DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings,
+        Field(discriminator="name"),
+    ]
     images: Images = Images()
     rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
     objective: Objective = Objective()
@@ -259,7 +272,8 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe by name, or a YAML file by path, with overrides such as `objective.k=0.3`.
 
-    A recipe that says `extends: other` starts from that one.
+    A recipe that says `extends: other` starts from that one; where it names another protocol, only the new one's
+    settings count.
 
     Raises:
         RecipeError: no such recipe, an unknown setting, or a value that does not fit, each named.
@@ -308,14 +322,18 @@ def _read(name: str | Path) -> dict[str, Any]:
 
 def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
+        old = base.get(key)
+        if isinstance(value, Mapping) and isinstance(old, dict) and value.get("name") in (None, old.get("name")):
+            _merge(old, value)  # another protocol's settings would not fit the new one
         else:
             base[key] = value
     return base
 
 
+_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom")
+
+
 def _where(location: tuple[int | str, ...]) -> str:
     """The setting's dotted name; pydantic puts the union's tag between `protocol` and its settings."""
-    names = [str(part) for part in location if part not in ("direct", "locate_answer", "multi_turn", "zoom")]
+    names = [str(part) for part in location if part not in _PROTOCOLS]
     return ".".join(names) or "recipe"
