@@ -200,6 +200,9 @@ class Recipe(_Section):
     optimisation: Optimisation = Optimisation()
     sft: SFT = SFT()
     split: Split = Split()
+    published: dict[str, Any] = {}
+    """Setting to the paper's value, whatever the recipe's own is; in words where the paper gives no figure.
+    Null takes away what an extended recipe says."""
     assumptions: dict[str, str] = {}
     """Setting to reason, where the paper is silent or could not be had."""
 
@@ -223,6 +226,11 @@ class Recipe(_Section):
             raise ValueError(f"unknown reward {', '.join(sorted(unknown))}; there are: {', '.join(TERMS)}")
         return rewards
 
+    @field_validator("published")
+    @classmethod
+    def _published_is_said(cls, published: dict[str, Any]) -> dict[str, Any]:
+        return {setting: value for setting, value in published.items() if value is not None}
+
     @model_validator(mode="after")
     def _updates_divide_a_step(self) -> Recipe:
         own = self.optimisation.questions_per_update
@@ -239,6 +247,23 @@ class Recipe(_Section):
                 "set sft.context=full_image"
             )
         return self
+
+    @model_validator(mode="after")
+    def _notes_are_about_settings(self) -> Recipe:
+        known = self.settings()
+        for notes in ("published", "assumptions"):
+            if unknown := getattr(self, notes).keys() - known.keys():
+                raise ValueError(f"{notes} names {', '.join(sorted(unknown))}, and there is no such setting")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its dotted name, as `--set` takes it."""
+        about = {"name", "title", "paper", "published", "assumptions"}
+        settings: dict[str, Any] = {}
+        for name, value in self.model_dump(mode="json", exclude=about).items():
+            inner = value if isinstance(value, dict) else {}
+            settings |= {f"{name}.{key}": one for key, one in inner.items()} or {name: value}
+        return settings
 
     @property
     def needs_regions(self) -> bool:
@@ -286,7 +311,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         setting: Any = yaml.safe_load(text)
         for part in reversed(key.strip().split(".")):
             setting = {part: setting}
-        _merge(values, setting)
+        _laid_over(values, setting)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -316,15 +341,27 @@ def _read(name: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {name}: expected settings such as 'name: ...', found {type(values).__name__}")
     if parent := values.pop("extends", None):
-        return _merge(_read(parent), values)
+        return _laid_over(_read(parent), values)
     return values
+
+
+def _laid_over(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` changed by `more`. Another protocol takes nothing over from the one before, whose settings do not fit."""
+    old, new = base.get("protocol"), more.get("protocol")
+    if isinstance(old, dict) and isinstance(new, Mapping) and new.get("name", old.get("name")) != old.get("name"):
+        base["protocol"] = {}
+        for notes in ("published", "assumptions"):
+            kept = {key: note for key, note in base.get(notes, {}).items() if not key.startswith("protocol.")}
+            if notes == "published" and "protocol.name" in base.get(notes, {}):
+                kept["protocol.name"] = base[notes]["protocol.name"]
+            base[notes] = kept
+    return _merge(base, more)
 
 
 def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in more.items():
-        old = base.get(key)
-        if isinstance(value, Mapping) and isinstance(old, dict) and value.get("name") in (None, old.get("name")):
-            _merge(old, value)  # another protocol's settings would not fit the new one
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
         else:
             base[key] = value
     return base
