@@ -176,7 +176,7 @@ def test_a_recipe_that_rewards_boxes_sees_them_and_refuses_data_without(tmp_path
     train(tmp_path / "stage-1", [question.without_regions() for question in SCENES], first_stage)
 
 
-@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo", "lfpc-2"])
+@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo", "mgpo-grpo", "lfpc-2"])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, name: str) -> None:
     chosen = load_recipe(name, [*SMALL, *FOR_THE_EMBEDDED_MODEL])
     train(tmp_path / "whole", chosen=chosen)

@@ -13,7 +13,7 @@ from foveate.protocols.base import (
     Turn,
 )
 from foveate.protocols.direct import Direct
-from foveate.protocols.ground import GroundThenAnswer
+from foveate.protocols.ground import GroundAndAnswer, GroundThenAnswer
 from foveate.protocols.locate import LocateThenAnswer
 from foveate.protocols.parsing import ParsedBoxes, parse_boxes
 from foveate.protocols.zoom import ZoomTool
@@ -23,6 +23,7 @@ __all__ = [
     "Completion",
     "Direct",
     "FinishReason",
+    "GroundAndAnswer",
     "GroundThenAnswer",
     "LocateThenAnswer",
     "ParsedBoxes",

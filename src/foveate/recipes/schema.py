@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool
+from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool
 from foveate.rewards import NEED_REGIONS, TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -96,6 +96,16 @@ class MultiTurnSettings(_Section):
         return GroundThenAnswer(
             turns=self.turns, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
         )
+
+
+class GroundAnswerSettings(_Section):
+    """Coordinates and the answer in one reply, from the small view."""
+
+    name: Literal["ground_answer"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return GroundAndAnswer(view_budget=images.view_budget(own))
 
 
 class ZoomSettings(_Section):
@@ -188,7 +198,10 @@ class Recipe(_Section):
     paper: str | None = None
     stages: list[StageName] = Field(default=["rl"], min_length=1)
     """In this order; each starts from the weights of the one before."""
-    protocol: Annotated[DirectSettings | LocateSettings | MultiTurnSettings | ZoomSettings, Field(discriminator="name")]
+    protocol: Annotated[
+        DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings,
+        Field(discriminator="name"),
+    ]
     images: Images = Images()
     rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
     objective: Objective = Objective()
@@ -196,6 +209,9 @@ class Recipe(_Section):
     optimisation: Optimisation = Optimisation()
     sft: SFT = SFT()
     split: Split = Split()
+    published: dict[str, Any] = {}
+    """Setting to the paper's value, whatever the recipe's own is; in words where the paper gives no figure.
+    Null takes away what an extended recipe says."""
     assumptions: dict[str, str] = {}
     """Setting to reason, where the paper is silent or could not be had."""
 
@@ -219,6 +235,11 @@ class Recipe(_Section):
             raise ValueError(f"unknown reward {', '.join(sorted(unknown))}; there are: {', '.join(TERMS)}")
         return rewards
 
+    @field_validator("published")
+    @classmethod
+    def _published_is_said(cls, published: dict[str, Any]) -> dict[str, Any]:
+        return {setting: value for setting, value in published.items() if value is not None}
+
     @model_validator(mode="after")
     def _updates_divide_a_step(self) -> Recipe:
         own = self.optimisation.questions_per_update
@@ -235,6 +256,23 @@ class Recipe(_Section):
                 "set sft.context=full_image"
             )
         return self
+
+    @model_validator(mode="after")
+    def _notes_are_about_settings(self) -> Recipe:
+        known = self.settings()
+        for notes in ("published", "assumptions"):
+            if unknown := getattr(self, notes).keys() - known.keys():
+                raise ValueError(f"{notes} names {', '.join(sorted(unknown))}, and there is no such setting")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its dotted name, as `--set` takes it."""
+        about = {"name", "title", "paper", "published", "assumptions"}
+        settings: dict[str, Any] = {}
+        for name, value in self.model_dump(mode="json", exclude=about).items():
+            inner = value if isinstance(value, dict) else {}
+            settings |= {f"{name}.{key}": one for key, one in inner.items()} or {name: value}
+        return settings
 
     @property
     def needs_regions(self) -> bool:
@@ -268,7 +306,8 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe by name, or a YAML file by path, with overrides such as `objective.k=0.3`.
 
-    A recipe that says `extends: other` starts from that one.
+    A recipe that says `extends: other` starts from that one; where it names another protocol, only the new one's
+    settings count.
 
     Raises:
         RecipeError: no such recipe, an unknown setting, or a value that does not fit, each named.
@@ -281,7 +320,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         setting: Any = yaml.safe_load(text)
         for part in reversed(key.strip().split(".")):
             setting = {part: setting}
-        _merge(values, setting)
+        _laid_over(values, setting)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -311,8 +350,21 @@ def _read(name: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {name}: expected settings such as 'name: ...', found {type(values).__name__}")
     if parent := values.pop("extends", None):
-        return _merge(_read(parent), values)
+        return _laid_over(_read(parent), values)
     return values
+
+
+def _laid_over(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` changed by `more`. Another protocol takes nothing over from the one before, whose settings do not fit."""
+    old, new = base.get("protocol"), more.get("protocol")
+    if isinstance(old, dict) and isinstance(new, Mapping) and new.get("name", old.get("name")) != old.get("name"):
+        base["protocol"] = {}
+        for notes in ("published", "assumptions"):
+            kept = {key: note for key, note in base.get(notes, {}).items() if not key.startswith("protocol.")}
+            if notes == "published" and "protocol.name" in base.get(notes, {}):
+                kept["protocol.name"] = base[notes]["protocol.name"]
+            base[notes] = kept
+    return _merge(base, more)
 
 
 def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,7 +376,10 @@ def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
+_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom")
+
+
 def _where(location: tuple[int | str, ...]) -> str:
     """The setting's dotted name; pydantic puts the union's tag between `protocol` and its settings."""
-    names = [str(part) for part in location if part not in ("direct", "locate_answer", "multi_turn", "zoom")]
+    names = [str(part) for part in location if part not in _PROTOCOLS]
     return ".".join(names) or "recipe"
