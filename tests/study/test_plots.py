@@ -30,3 +30,11 @@ def test_one_seed_and_one_amount(tmp_path):
     curves(tmp_path / "curve.svg", {"hart": [(0.5, HIGH)]}, "", "")
     bars(tmp_path / "bars.svg", {"hart": {"own": HIGH}}, "")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_two_seeds_get_no_band(tmp_path):
+    for name, seeds in (("two", 2), ("three", 3)):
+        curve = [(amount, Estimate(0.5, 0.4, 0.6, dict.fromkeys(range(seeds), 0.5), 100)) for amount in (0.0, 0.5)]
+        curves(tmp_path / f"{name}.svg", {"hart": curve}, "", "", bands=True)
+    drawn = {path.stem: b"PolyCollection" in path.read_bytes() for path in tmp_path.iterdir()}
+    assert drawn == {"two": False, "three": True}

@@ -19,6 +19,7 @@ Curve = Sequence[tuple[float, Estimate]]
 # Okabe and Ito's colours, which colour-blind readers can tell apart, in an order that also differs in lightness.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 _MARKERS = "osD^vP*X"
+_DASHES = ("-", "--", "-.", ":")
 _INK, _PALE = "#222222", "#dddddd"
 _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "foveate",
@@ -49,7 +50,10 @@ def dots(path: Path, rows: Mapping[str, Estimate], xlabel: str) -> None:
 
 
 def curves(path: Path, lines: Mapping[str, Curve], xlabel: str, ylabel: str, *, bands: bool = False) -> None:
-    """A line per method over some amount, with intervals as bars, or as bands where the amounts lie close."""
+    """A line per method over some amount, with intervals as bars, or as bands where the amounts lie close.
+
+    Two seeds get no band: what little they say of their spread would jump from amount to amount.
+    """
     with _drawing(path, height=3.9) as axes:
         axes.grid(color=_PALE)
         amounts = sorted({amount for curve in lines.values() for amount, _ in curve})
@@ -62,8 +66,9 @@ def curves(path: Path, lines: Mapping[str, Curve], xlabel: str, ylabel: str, *, 
             ys = [estimate.value for estimate in found]
             if bands:
                 lows, highs = [estimate.low for estimate in found], [estimate.high for estimate in found]
-                axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.18, linewidth=0)
-                axes.plot(xs, ys, linestyle=("-", "--", "-.", ":")[index % 4], **style)
+                if all(len(estimate.by_seed) != 2 for estimate in found):
+                    axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.18, linewidth=0)
+                axes.plot(xs, ys, linestyle=_DASHES[(index + index // len(_COLOURS)) % len(_DASHES)], **style)
             else:
                 marker = _MARKERS[index % len(_MARKERS)]
                 axes.errorbar(xs, ys, yerr=_ends(found), marker=marker, ms=6, capsize=3, **style)

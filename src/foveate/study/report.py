@@ -150,7 +150,8 @@ def _made(cells: Sequence[Cell], command: str) -> str:
         f"Made by `{command}` at commit {', '.join(commits)}: {len(cells)} cells, seeds {_listed(seeds)}, "
         f"{_listed(counts)} held-out questions each. Figures are means over seeds with 95 % intervals: a bootstrap "
         f"over seeds and questions at once ({RESAMPLES:,} resamples), scaled to the standard error and Student's "
-        "quantile of the two-way layout, since there are few seeds. A dash: not measured, or never defined."
+        "quantile of the two-way layout, since there are few seeds: expect wide ones from two. A dash: not "
+        "measured, or never defined."
     )
 
 
