@@ -34,9 +34,7 @@ def parse_answer(text: str, choices: Mapping[str, str] | None) -> str | None:
     read or two options are named: it is never guessed ("A dog" is not A).
     """
     text = text.rpartition("</think>")[2]
-    final = _last_boxed(text)
-    if final is None:
-        final = _last_tagged(text)
+    final = marked_answer(text)
     if choices is None:
         if final is None:
             final = next((said for said in _led(text, "answer") if said), text)
@@ -49,6 +47,12 @@ def parse_answer(text: str, choices: Mapping[str, str] | None) -> str | None:
         if (letter := _letter(said, choices, led=True)) is not None:
             return letter
     return _letter(text, choices, led=False) or _letter_line(text, choices)
+
+
+def marked_answer(text: str) -> str | None:
+    r"""What a reply marks as its answer: the last `\boxed{}`, or else the last `<answer>`; None without either."""
+    final = _last_boxed(text)
+    return _last_tagged(text) if final is None else final
 
 
 def _last_boxed(text: str) -> str | None:

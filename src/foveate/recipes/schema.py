@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool
-from foveate.rewards import NEED_REGIONS, TERMS
+from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, PointThenCount, Protocol, ZoomTool
+from foveate.rewards import NEED_POINTS, NEED_REGIONS, TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
 StageName = Literal["rl", "sft"]
@@ -104,6 +104,16 @@ class ZoomSettings(_Section):
         )
 
 
+class CountSettings(_Section):
+    """Point at each object that counts, then give the count."""
+
+    name: Literal["count"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return PointThenCount(view_budget=images.view_budget(own))
+
+
 class Objective(_Section):
     """AP-GRPO; k = 0 is GRPO."""
 
@@ -179,7 +189,9 @@ class Recipe(_Section):
     paper: str | None = None
     stages: list[StageName] = Field(default=["rl"], min_length=1)
     """In this order; each starts from the weights of the one before."""
-    protocol: Annotated[DirectSettings | LocateSettings | MultiTurnSettings | ZoomSettings, Field(discriminator="name")]
+    protocol: Annotated[
+        DirectSettings | LocateSettings | MultiTurnSettings | ZoomSettings | CountSettings, Field(discriminator="name")
+    ]
     images: Images = Images()
     rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
     objective: Objective = Objective()
@@ -231,6 +243,11 @@ class Recipe(_Section):
     def needs_regions(self) -> bool:
         """Whether a reward of the stage `rl` looks at true boxes; no other part of the training may see them."""
         return bool(NEED_REGIONS & self.rewards.keys())
+
+    @property
+    def needs_points(self) -> bool:
+        """The same of true points."""
+        return bool(NEED_POINTS & self.rewards.keys())
 
     def build_protocol(self, own: PixelBudget) -> Protocol:
         """The protocol, for a family whose processor has the pixel budget `own`."""
@@ -308,14 +325,19 @@ def _read(name: str | Path) -> dict[str, Any]:
 
 def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict) and not _another(base[key], value):
             _merge(base[key], value)
         else:
             base[key] = value
     return base
 
 
+def _another(base: Mapping[str, Any], more: Mapping[str, Any]) -> bool:
+    """Whether `more` names another protocol: the settings of the one before are none of its own."""
+    return "name" in more and more["name"] != base.get("name")
+
+
 def _where(location: tuple[int | str, ...]) -> str:
     """The setting's dotted name; pydantic puts the union's tag between `protocol` and its settings."""
-    names = [str(part) for part in location if part not in ("direct", "locate_answer", "multi_turn", "zoom")]
+    names = [str(part) for part in location if part not in ("direct", "locate_answer", "multi_turn", "zoom", "count")]
     return ".".join(names) or "recipe"
