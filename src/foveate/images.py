@@ -21,7 +21,16 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
 from foveate.errors import FoveateError
-from foveate.regions import Box, Frame, Size, from_original, to_original
+from foveate.regions import (
+    Box,
+    Frame,
+    Point,
+    Size,
+    from_original,
+    point_from_original,
+    point_to_original,
+    to_original,
+)
 
 ImageSource = str | os.PathLike[str] | bytes | Callable[[], Image.Image]
 """A path, encoded bytes, or a function that draws the picture when it is needed."""
@@ -289,6 +298,24 @@ class View:
         left, top = self.source.x1, self.source.y1
         part = Box(box.x1 - left, box.y1 - top, box.x2 - left, box.y2 - top)
         return from_original(part, frame, self.size, (self.source.width, self.source.height))
+
+    def point_to_original(self, point: Point, frame: Frame | str = Frame.PIXEL) -> Point:
+        """A point written about this view, in original pixels; inside `source` when it is inside the view.
+
+        Raises:
+            ValueError: an unknown frame, or a point so far away that floats cannot hold its image.
+        """
+        part = point_to_original(point, frame, self.size, (self.source.width, self.source.height))
+        return Point(part.x + self.source.x1, part.y + self.source.y1)
+
+    def point_from_original(self, point: Point, frame: Frame | str = Frame.PIXEL) -> Point:
+        """A point of the original in the coordinates a model would write about this view, which it may lie outside.
+
+        Raises:
+            ValueError: as `point_to_original`.
+        """
+        part = Point(point.x - self.source.x1, point.y - self.source.y1)
+        return point_from_original(part, frame, self.size, (self.source.width, self.source.height))
 
 
 def full_view(image: Image.Image, budget: PixelBudget, multiple: int) -> View:

@@ -12,8 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool
-from foveate.rewards import NEED_REGIONS, TERMS
+from foveate.protocols import (
+    Direct,
+    GroundAndAnswer,
+    GroundThenAnswer,
+    LocateThenAnswer,
+    PointThenCount,
+    Protocol,
+    ZoomTool,
+)
+from foveate.rewards import NEED_POINTS, NEED_REGIONS, TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
 StageName = Literal["rl", "sft"]
@@ -121,6 +129,16 @@ class ZoomSettings(_Section):
         )
 
 
+class CountSettings(_Section):
+    """Point at each object that counts, then give the count."""
+
+    name: Literal["count"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return PointThenCount(view_budget=images.view_budget(own))
+
+
 class Objective(_Section):
     """AP-GRPO; k = 0 is GRPO."""
 
@@ -199,7 +217,12 @@ class Recipe(_Section):
     stages: list[StageName] = Field(default=["rl"], min_length=1)
     """In this order; each starts from the weights of the one before."""
     protocol: Annotated[
-        DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings,
+        DirectSettings
+        | LocateSettings
+        | MultiTurnSettings
+        | GroundAnswerSettings
+        | ZoomSettings
+        | CountSettings,
         Field(discriminator="name"),
     ]
     images: Images = Images()
@@ -278,6 +301,11 @@ class Recipe(_Section):
     def needs_regions(self) -> bool:
         """Whether a reward of the stage `rl` looks at true boxes; no other part of the training may see them."""
         return bool(NEED_REGIONS & self.rewards.keys())
+
+    @property
+    def needs_points(self) -> bool:
+        """The same of true points."""
+        return bool(NEED_POINTS & self.rewards.keys())
 
     def build_protocol(self, own: PixelBudget) -> Protocol:
         """The protocol, for a family whose processor has the pixel budget `own`."""
@@ -376,7 +404,7 @@ def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom")
+_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom", "count")
 
 
 def _where(location: tuple[int | str, ...]) -> str:
