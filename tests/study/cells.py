@@ -30,6 +30,7 @@ def make(
                 f"{way}/iou": np.where(valid, iog * 0.7, 0),
                 f"{way}/area": np.where(valid, rng.uniform(0.02, 0.06, len(questions)), np.nan),
                 f"{way}/valid": valid,
+                f"{way}/answer:unchanged": rng.random(len(questions)) < np.clip(accuracy + luck + hard, 0, 1),
                 f"{way}/answer:true_crop": rng.random(len(questions)) < 0.95,
                 f"{way}/answer:noise": rng.random(len(questions)) < 0.15,
                 f"{way}/answer:wrong_card": rng.random(len(questions)) < 0.1,

@@ -14,6 +14,7 @@ CELL = Cell(
     measures={
         "own/accuracy": RIGHT,
         "own/iog": IOG,
+        "own/answer:unchanged": RIGHT,
         "own/answer:wrong_card": (0, 1, 0, 0, 1, None),
         "own/answer:true_crop": (1, 1, 1, 1, 1, 1),
         "own/answer:crop_alone": (1, 0, None, None, None, None),

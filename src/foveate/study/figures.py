@@ -26,6 +26,7 @@ TITLES = {
     "look:wrong_card": "look dependence (wrong card)",
     "look:noise": "look dependence (noise)",
     "gain:true_crop": "gain with the true crop",
+    "answer:unchanged": "right with its own crop",
     "answer:true_crop": "right with the true crop",
     "answer:noise": "right with noise",
     "answer:wrong_card": "right with a wrong card",
@@ -54,8 +55,8 @@ def quotient(cell: Cell, figure: str) -> Quotient | None:
 
     Args:
         figure: `<way>/<kind>`. Kinds, beside the names of measures: `iog30` (IoG > 0.3), `iog>T` for any threshold T,
-            `wrong_place` (share of the right answers without IoG > 0.3: HART, Table 1), `look:X` (accuracy less that
-            with the crop replaced by X: LFPC, Table 5) and `gain:X` (the opposite).
+            `wrong_place` (share of the right answers without IoG > 0.3: HART, Table 1), `look:X` (right answers
+            less those with the crop replaced by X, both greedy: LFPC, Table 5) and `gain:X` (the opposite).
     """
     way, _, kind = figure.partition("/")
 
@@ -75,7 +76,7 @@ def quotient(cell: Cell, figure: str) -> Quotient | None:
         return Quotient((known & ~(iog > IOG_THRESHOLD)).astype(np.float64), known.astype(np.float64))
     change, _, probe = kind.partition(":")
     if change in ("look", "gain"):
-        own, replaced = measure("accuracy"), measure(f"answer:{probe}")
+        own, replaced = measure("answer:unchanged"), measure(f"answer:{probe}")
         if own is None or replaced is None:
             return None
         return _mean(own - replaced if change == "look" else replaced - own)

@@ -28,7 +28,7 @@ FIGURES = (
 )
 """The columns of a group's table."""
 PROBES = {
-    "own crop": "accuracy",
+    "own crop": "answer:unchanged",
     "true crop": "answer:true_crop",
     "noise": "answer:noise",
     "wrong card": "answer:wrong_card",
