@@ -49,6 +49,8 @@ def test_choices_are_shown_and_a_letter_is_read():
     episode = run(f"{TWO} \\boxed{{B}}", choices={"A": "100", "B": "2"}, answer="B")
     assert "(B) 2" in words(episode)
     assert (episode.answer, episode.turns[0].problem) == ("B", None)
+    assert run(f"{TWO}\n(B)", choices={"A": "100", "B": "2"}).answer == "B"
+    assert run(TWO, choices={"100": "a", "80": "b"}).answer is None
     assert run("[] \\boxed{A}", choices={"A": "0", "B": "2"}).turns[0].problem is None
 
 
