@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from foveate.cli import app
 from foveate.questions.scenes import SceneConfig, export
+from foveate.recipes import load_recipe, recipe_names
 
 FAST = ["--set", "optimisation.steps=2", "--set", "optimisation.questions_per_step=2", "--set", "rollout.group_size=2"]
 
@@ -130,3 +131,11 @@ def test_data_check_names_the_row_and_fails(tmp_path: Path) -> None:
 def test_recipes_are_listed_and_shown() -> None:
     assert "hart" in run("recipes", "list")
     assert "k: 0.3" in run("recipes", "show", "hart", "--set", "objective.k=0.3")
+
+
+def test_a_recipe_that_is_shown_can_be_saved_and_used(tmp_path: Path) -> None:
+    for name in recipe_names():
+        shown = tmp_path / f"{name}.yaml"
+        shown.write_text(run("recipes", "show", name, "--set", "objective.clip_low=0.1"))
+        assert load_recipe(shown) == load_recipe(name, ["objective.clip_low=0.1"])
+    assert "# paper: 0.2" in (tmp_path / "mgpo.yaml").read_text()

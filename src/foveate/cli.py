@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from foveate.errors import FoveateError
 
@@ -387,10 +388,18 @@ def recipes_list() -> None:
 def recipes_show(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or a .yaml file.")], settings: Set = None
 ) -> None:
-    """A recipe with every setting, as a run would use it.
+    """A recipe with every setting, as a run would use it: YAML, to change and to train with.
 
-    Example: `foveate recipes show hart --set objective.k=0.3`
+    Example: `foveate recipes show hart --set objective.k=0.3 > mine.yaml`
+
+    Beside a setting stands the paper's value where it is another, and "assumed" where the paper is silent: the reasons
+    are under `assumptions`.
     """
-    from foveate.recipes import dump_recipe, load_recipe
+    from foveate.recipes import annotated, load_recipe
 
-    console.print(dump_recipe(load_recipe(recipe, settings or [])), highlight=False, markup=False)
+    lines = annotated(load_recipe(recipe, settings or []))
+    column = 2 + max(len(line.text) for line in lines if line.comment) if any(line.comment for line in lines) else 0
+    for line in lines:
+        colour = "yellow" if line.paper is not None else "dim"
+        text = Text(line.text.ljust(column) if line.comment else line.text)
+        console.print(text.append(line.comment, style=colour), soft_wrap=True, highlight=False)

@@ -261,11 +261,13 @@ class View:
         image: RGB, already at the size the model gets.
         source: the part of the original that it shows, in whole original pixels.
         original_size: width and height of the original.
+        cropped: whether it was asked for as a crop, which may hold the whole original too.
     """
 
     image: Image.Image
     source: Box
     original_size: Size
+    cropped: bool = False
 
     @property
     def size(self) -> Size:
@@ -344,7 +346,8 @@ def crop_view(image: Image.Image, box: Box, budget: PixelBudget, multiple: int) 
     source = Box(math.floor(source.x1), math.floor(source.y1), math.ceil(source.x2), math.ceil(source.y2))
     crop = _cut(image, source)
     size = fit_size(crop.size, budget, multiple)
-    return View(crop if size == crop.size else crop.resize(size, Image.Resampling.BICUBIC), source, image.size)
+    shown = crop if size == crop.size else crop.resize(size, Image.Resampling.BICUBIC)
+    return View(shown, source, image.size, cropped=True)
 
 
 def _cut(image: Image.Image, source: Box) -> Image.Image:

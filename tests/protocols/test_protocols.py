@@ -7,7 +7,17 @@ from tests.scripted import CHOICES, ScriptedGenerator, Traits, completion, quest
 
 from foveate.episodes import run_episodes
 from foveate.images import PixelBudget
-from foveate.protocols import Ask, Direct, FinishReason, LocateThenAnswer, Problem, Protocol, Stop, StopReason
+from foveate.protocols import (
+    Ask,
+    Direct,
+    FinishReason,
+    GroundAndAnswer,
+    LocateThenAnswer,
+    Problem,
+    Protocol,
+    Stop,
+    StopReason,
+)
 from foveate.regions import Box, Frame
 
 WHOLE = Box(0, 0, 1120, 840)
@@ -16,6 +26,7 @@ CARD_IN_ORIGINAL = Box(280, 140, 420, 280)
 BROKEN = completion("[112, 56, 1", FinishReason.LENGTH)
 PROTOCOLS = [
     Direct(),
+    GroundAndAnswer(),
     LocateThenAnswer(),
     LocateThenAnswer(withhold_full_image=False, max_boxes=1),
     LocateThenAnswer(without_region="full_image"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, PointThenCount, ZoomTool
+from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer, PointThenCount, ZoomTool
 from foveate.recipes import RecipeError, dump_recipe, load_recipe, recipe_names
 
 OWN = PixelBudget(3136, 1_003_520)
@@ -35,10 +35,31 @@ def test_mgpo_is_the_two_turn_template_without_standard_deviation() -> None:
     assert recipe.build_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
 
 
+def test_the_baseline_of_mgpo_differs_in_the_protocol_alone() -> None:
+    mgpo, baseline = load_recipe("mgpo"), load_recipe("mgpo-grpo")
+    assert baseline.build_protocol(OWN) == GroundAndAnswer(OWN)
+    settings = baseline.settings()
+    changed = {name for name, value in mgpo.settings().items() if settings.get(name) != value}
+    assert changed == {"protocol.name", "protocol.turns"}
+
+
+def test_another_protocol_brings_its_own_settings() -> None:
+    chosen = load_recipe("hart", ["protocol.name=multi_turn", "protocol.turns=3"])
+    assert chosen.build_protocol(OWN) == GroundThenAnswer(3, OWN, OWN)
+    assert not [name for name in chosen.assumptions if name.startswith("protocol.")], "they were about hart's"
+
+
 def test_grpo_answers_directly_without_preference() -> None:
     recipe = load_recipe("grpo")
     assert recipe.objective.k == 0
     assert isinstance(recipe.build_protocol(OWN), Direct)
+
+
+@pytest.mark.parametrize("notes", ["published", "assumptions"])
+def test_a_note_about_a_setting_that_there_is_not_is_refused(tmp_path: Path, notes: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"extends: hart\nname: mine\n{notes}: {{objective.kk: '1'}}\n")
+    with pytest.raises(RecipeError, match=rf"{notes} names objective\.kk"):
+        load_recipe(tmp_path / "mine.yaml")
 
 
 def test_counting_has_mgpos_objective_and_only_its_twin_needs_true_points() -> None:
@@ -54,15 +75,6 @@ def test_counting_has_mgpos_objective_and_only_its_twin_needs_true_points() -> N
 def test_another_protocol_brings_its_own_settings_alone() -> None:
     assert load_recipe("hart", ["protocol.name=zoom"]).build_protocol(OWN) == ZoomTool(3, OWN, OWN)
     assert load_recipe("hart", ["protocol.name=locate_answer"]).protocol == load_recipe("hart").protocol
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_assumption_names_a_setting_that_there_is(name: str) -> None:
-    settings = load_recipe(name).model_dump()
-    for setting in load_recipe(name).assumptions:
-        value = settings
-        for part in setting.split("."):
-            value = value[part]
 
 
 @pytest.mark.parametrize("name", ["hart", "demo", "grpo", "mgpo", "counting"])

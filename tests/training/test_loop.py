@@ -200,7 +200,7 @@ def test_a_question_with_nothing_to_count_can_be_trained_on(tmp_path: Path) -> N
     train(tmp_path, [replace(question, points=(), answer="0") for question in COUNTED[:4]], chosen)
 
 
-@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo", "lfpc-2", "counting", "counting-points"])
+@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo", "mgpo-grpo", "lfpc-2", "counting", "counting-points"])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, name: str) -> None:
     chosen = load_recipe(name, [*SMALL, *FOR_THE_EMBEDDED_MODEL])
     questions = COUNTED if "counting" in name else SCENES

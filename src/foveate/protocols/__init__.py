@@ -14,7 +14,7 @@ from foveate.protocols.base import (
 )
 from foveate.protocols.count import PointThenCount
 from foveate.protocols.direct import Direct
-from foveate.protocols.ground import GroundThenAnswer
+from foveate.protocols.ground import GroundAndAnswer, GroundThenAnswer
 from foveate.protocols.locate import LocateThenAnswer
 from foveate.protocols.parsing import ParsedBoxes, ParsedPoints, parse_boxes, parse_points
 from foveate.protocols.zoom import ZoomTool
@@ -24,6 +24,7 @@ __all__ = [
     "Completion",
     "Direct",
     "FinishReason",
+    "GroundAndAnswer",
     "GroundThenAnswer",
     "LocateThenAnswer",
     "ParsedBoxes",

@@ -34,7 +34,7 @@ def parse_answer(text: str, choices: Mapping[str, str] | None) -> str | None:
     read or two options are named: it is never guessed ("A dog" is not A).
     """
     text = text.rpartition("</think>")[2]
-    final = marked_answer(text)
+    final = final_answer(text)
     if choices is None:
         if final is None:
             final = next((said for said in _led(text, "answer") if said), text)
@@ -49,10 +49,10 @@ def parse_answer(text: str, choices: Mapping[str, str] | None) -> str | None:
     return _letter(text, choices, led=False) or _letter_line(text, choices)
 
 
-def marked_answer(text: str) -> str | None:
-    r"""What a reply marks as its answer: the last `\boxed{}`, or else the last `<answer>`; None without either."""
-    final = _last_boxed(text)
-    return _last_tagged(text) if final is None else final
+def final_answer(text: str) -> str | None:
+    r"""What stands in the last `\boxed{}` of a text, or else in its last `<answer>`; None without either."""
+    boxed = _last_boxed(text)
+    return _last_tagged(text) if boxed is None else boxed
 
 
 def _last_boxed(text: str) -> str | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foveate.context import Context
 from foveate.images import PixelBudget
 from foveate.protocols import prompts
-from foveate.protocols.answers import is_right, marked_answer, parse_answer
+from foveate.protocols.answers import is_right, parse_answer
 from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, StopReason, Subject, Turn
 from foveate.protocols.notation import Corners, written_points
+from foveate.protocols.one_reply import beside_coordinates
 from foveate.protocols.parsing import valid_points
 from foveate.protocols.tree import number_in
 
@@ -30,7 +30,7 @@ class PointThenCount(Protocol):
         """The question at first, then the end."""
         question, family = subject.question, subject.family
         if turns:
-            answer = parse_answer(_parts(turns[-1].completion, subject)[1], question.choices)
+            answer = parse_answer(_parts(turns[-1].completion, family.box_style)[1], question.choices)
             return Stop(StopReason.UNPARSED if answer is None else StopReason.ANSWERED, answer)
         view = subject.full_view(self.view_budget)
         asked = prompts.count(question, family.frame, view.size, family.box_style)
@@ -39,7 +39,7 @@ class PointThenCount(Protocol):
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """The points, in original pixels, and what is wrong with them or with the count."""
         view, family, choices = context.views[0], subject.family, subject.question.choices
-        written, said = _parts(completion, subject)
+        written, said = _parts(completion, family.box_style)
         points, problem = valid_points(written, family.frame, view.size, view.size)
         answer = parse_answer(said, choices)
         if completion.finish_reason is FinishReason.LENGTH:
@@ -51,23 +51,18 @@ class PointThenCount(Protocol):
         return Turn(context, completion, problem=problem, points=tuple(map(view.point_to_original, points)))
 
 
-def _parts(completion: Completion, subject: Subject) -> tuple[list[Corners], str]:
+def _parts(completion: Completion, box_style: str) -> tuple[list[Corners], str]:
     """What a reply gives as points, and where its count is to be read: no coordinate is taken for it.
 
     The short style is x1 y1 x2 y2 ... count: an even number of words has no count, nor has a reply that was cut off.
-    Elsewhere the count is what is marked as the answer, or what follows the last bracket.
     """
     text = completion.text
-    if subject.family.box_style == "short":
+    if box_style == "short":
         words = text.split()
         counted = len(words) % 2 == 1 and completion.finish_reason is not FinishReason.LENGTH
         said = words.pop() if counted else ""
         return [_pair(words[i : i + 2]) for i in range(0, len(words), 2)], said
-    if not marked_answer(text.rpartition("</think>")[2]):
-        brackets = r"[\[\](){}]" if subject.question.choices is None else r"[\[\]{}]"  # "(B)" is a choice
-        *_, last, said = ["", "]", *re.split(f"({brackets})", text)]
-        return written_points(text), said if last in "])}" else ""  # nothing where one was opened and never closed
-    return written_points(text), text
+    return written_points(text), beside_coordinates(text)
 
 
 def _pair(words: Sequence[str]) -> Corners:

@@ -1,16 +1,18 @@
-"""Several turns over a growing history: ground, look closer, answer (MGPO)."""
+"""MGPO: ground, look closer, answer over a growing history; and its baseline, which does both in one reply."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foveate.context import Context, Message, Sampled
 from foveate.images import PixelBudget, View
 from foveate.protocols import prompts
-from foveate.protocols.base import Ask, Completion, Protocol, Stop, Subject, Turn
+from foveate.protocols.answers import parse_answer
+from foveate.protocols.base import Ask, Completion, Problem, Protocol, Stop, StopReason, Subject, Turn
 from foveate.protocols.direct import answer_turn, stop_with_answer
 from foveate.protocols.locate import located_turn
+from foveate.protocols.one_reply import divided
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +71,41 @@ class GroundThenAnswer(Protocol):
         if len(turns) == self.turns - 1:
             return answer_turn(subject, context, completion)
         return located_turn(subject, context, completion, max_boxes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class GroundAndAnswer(Protocol):
+    """One turn: coordinates and the answer in the same reply, without a crop.
+
+    MGPO (arXiv 2507.05920) trains its GRPO baseline so: the model says where it looks, and answers from the small view
+    all the same. Evaluation therefore knows its boxes, as it does those of the methods that look closer.
+
+    Attributes:
+        view_budget: pixels of the full image; the family's own where None.
+    """
+
+    view_budget: PixelBudget | None = None
+
+    def next(self, subject: Subject, turns: Sequence[Turn]) -> Ask | Stop:
+        """The question with its choices at first, then the end, with what the reply gave as the answer."""
+        question, family = subject.question, subject.family
+        if turns:
+            answer = _answer_beside(subject, turns[-1].completion)
+            return Stop(StopReason.UNPARSED if answer is None else StopReason.ANSWERED, answer)
+        view = subject.full_view(self.view_budget)
+        asked = prompts.ground_and_answer(question, family.frame, view.size, family.box_style)
+        return Ask(Context.user(view, asked), final=True)
+
+    def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
+        """The box of a reply; the problem is that of the box, or else that there is no answer."""
+        pointed, _ = divided(completion.text, subject.family.box_style)
+        located = located_turn(subject, context, replace(completion, text=pointed), max_boxes=1)
+        problem = located.problem
+        if problem is None and _answer_beside(subject, completion) is None:
+            problem = Problem.NO_ANSWER
+        return replace(located, completion=completion, problem=problem)
+
+
+def _answer_beside(subject: Subject, completion: Completion) -> str | None:
+    _, said = divided(completion.text, subject.family.box_style)
+    return parse_answer(said, subject.question.choices) if said else None

@@ -68,6 +68,19 @@ def answer_grounded(question: Question, box_style: str, *, cropped: bool) -> str
     return "\n".join([brought, *_question(question)])
 
 
+def ground_and_answer(question: Question, frame: Frame, shown: Size, box_style: str) -> str:
+    """MGPO's baseline: the question with its choices, and a request for coordinates and the answer in one reply."""
+    if box_style == "short":
+        return f"point {question.text}"
+    where = _FRAMES[frame].format(width=shown[0], height=shown[1])
+    first = (
+        "First give the coordinates of the key area for this question as JSON: "
+        f'[{{"bbox_2d": [x1, y1, x2, y2], "label": "..."}}], in {where}. Then, in the same reply, answer.'
+    )
+    asked, *rest = _question(question)
+    return "\n".join([asked, first, *rest])
+
+
 def answer(question: Question, box_style: str, *, crops: int = 0, withheld: bool = False) -> str:
     """Asks for the answer, from the full image, from crops, or from both."""
     if box_style == "short":

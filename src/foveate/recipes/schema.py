@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, PointThenCount, Protocol, ZoomTool
+from foveate.protocols import (
+    Direct,
+    GroundAndAnswer,
+    GroundThenAnswer,
+    LocateThenAnswer,
+    PointThenCount,
+    Protocol,
+    ZoomTool,
+)
 from foveate.rewards import NEED_POINTS, NEED_REGIONS, TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -34,6 +42,8 @@ class Images(_Section):
     min_pixels: PositiveInt | None = None
     max_pixels: PositiveInt | None = None
     crop_max_pixels: PositiveInt | None = None
+    answer_max_pixels: PositiveInt | None = None
+    """Of the full image where the answer turn of `locate_answer` shows it; as when locating where None."""
 
     def view_budget(self, own: PixelBudget) -> PixelBudget:
         """The budget of the full image."""
@@ -42,6 +52,10 @@ class Images(_Section):
     def crop_budget(self, own: PixelBudget) -> PixelBudget:
         """The budget of one crop."""
         return _budget(self.min_pixels, self.crop_max_pixels or self.max_pixels, own)
+
+    def answer_budget(self, own: PixelBudget) -> PixelBudget | None:
+        """The budget of the full image beside its crops, where it has one of its own."""
+        return _budget(self.min_pixels, self.answer_max_pixels, own) if self.answer_max_pixels else None
 
 
 def _budget(least: int | None, most: int | None, own: PixelBudget) -> PixelBudget:
@@ -75,6 +89,7 @@ class LocateSettings(_Section):
             without_region=self.without_region,
             view_budget=images.view_budget(own),
             crop_budget=images.crop_budget(own),
+            answer_view_budget=images.answer_budget(own),
         )
 
 
@@ -89,6 +104,16 @@ class MultiTurnSettings(_Section):
         return GroundThenAnswer(
             turns=self.turns, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
         )
+
+
+class GroundAnswerSettings(_Section):
+    """Coordinates and the answer in one reply, from the small view."""
+
+    name: Literal["ground_answer"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return GroundAndAnswer(view_budget=images.view_budget(own))
 
 
 class ZoomSettings(_Section):
@@ -119,6 +144,8 @@ class Objective(_Section):
 
     scale_rewards: Literal["group", "none"] = "group"
     k: float = Field(default=0.0, ge=0, lt=1)
+    difficulty: float = Field(default=0.0, ge=0, le=1)
+    """Weighs the policy term of a whole group by 1 + difficulty (0.5 - mean reward): hard questions count more."""
     beta: float = Field(default=0.04, ge=0)
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
@@ -190,7 +217,8 @@ class Recipe(_Section):
     stages: list[StageName] = Field(default=["rl"], min_length=1)
     """In this order; each starts from the weights of the one before."""
     protocol: Annotated[
-        DirectSettings | LocateSettings | MultiTurnSettings | ZoomSettings | CountSettings, Field(discriminator="name")
+        DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings | CountSettings,
+        Field(discriminator="name"),
     ]
     images: Images = Images()
     rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
@@ -199,6 +227,9 @@ class Recipe(_Section):
     optimisation: Optimisation = Optimisation()
     sft: SFT = SFT()
     split: Split = Split()
+    published: dict[str, Any] = {}
+    """Setting to the paper's value, whatever the recipe's own is; in words where the paper gives no figure.
+    Null takes away what an extended recipe says."""
     assumptions: dict[str, str] = {}
     """Setting to reason, where the paper is silent or could not be had."""
 
@@ -222,6 +253,11 @@ class Recipe(_Section):
             raise ValueError(f"unknown reward {', '.join(sorted(unknown))}; there are: {', '.join(TERMS)}")
         return rewards
 
+    @field_validator("published")
+    @classmethod
+    def _published_is_said(cls, published: dict[str, Any]) -> dict[str, Any]:
+        return {setting: value for setting, value in published.items() if value is not None}
+
     @model_validator(mode="after")
     def _updates_divide_a_step(self) -> Recipe:
         own = self.optimisation.questions_per_update
@@ -238,6 +274,23 @@ class Recipe(_Section):
                 "set sft.context=full_image"
             )
         return self
+
+    @model_validator(mode="after")
+    def _notes_are_about_settings(self) -> Recipe:
+        known = self.settings()
+        for notes in ("published", "assumptions"):
+            if unknown := getattr(self, notes).keys() - known.keys():
+                raise ValueError(f"{notes} names {', '.join(sorted(unknown))}, and there is no such setting")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its dotted name, as `--set` takes it."""
+        about = {"name", "title", "paper", "published", "assumptions"}
+        settings: dict[str, Any] = {}
+        for name, value in self.model_dump(mode="json", exclude=about).items():
+            inner = value if isinstance(value, dict) else {}
+            settings |= {f"{name}.{key}": one for key, one in inner.items()} or {name: value}
+        return settings
 
     @property
     def needs_regions(self) -> bool:
@@ -276,7 +329,8 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe by name, or a YAML file by path, with overrides such as `objective.k=0.3`.
 
-    A recipe that says `extends: other` starts from that one.
+    A recipe that says `extends: other` starts from that one; where it names another protocol, only the new one's
+    settings count.
 
     Raises:
         RecipeError: no such recipe, an unknown setting, or a value that does not fit, each named.
@@ -289,7 +343,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         setting: Any = yaml.safe_load(text)
         for part in reversed(key.strip().split(".")):
             setting = {part: setting}
-        _merge(values, setting)
+        _laid_over(values, setting)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -319,25 +373,36 @@ def _read(name: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {name}: expected settings such as 'name: ...', found {type(values).__name__}")
     if parent := values.pop("extends", None):
-        return _merge(_read(parent), values)
+        return _laid_over(_read(parent), values)
     return values
+
+
+def _laid_over(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` changed by `more`. Another protocol takes nothing over from the one before, whose settings do not fit."""
+    old, new = base.get("protocol"), more.get("protocol")
+    if isinstance(old, dict) and isinstance(new, Mapping) and new.get("name", old.get("name")) != old.get("name"):
+        base["protocol"] = {}
+        for notes in ("published", "assumptions"):
+            kept = {key: note for key, note in base.get(notes, {}).items() if not key.startswith("protocol.")}
+            if notes == "published" and "protocol.name" in base.get(notes, {}):
+                kept["protocol.name"] = base[notes]["protocol.name"]
+            base[notes] = kept
+    return _merge(base, more)
 
 
 def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict) and not _another(base[key], value):
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
             _merge(base[key], value)
         else:
             base[key] = value
     return base
 
 
-def _another(base: Mapping[str, Any], more: Mapping[str, Any]) -> bool:
-    """Whether `more` names another protocol: the settings of the one before are none of its own."""
-    return "name" in more and more["name"] != base.get("name")
+_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom", "count")
 
 
 def _where(location: tuple[int | str, ...]) -> str:
     """The setting's dotted name; pydantic puts the union's tag between `protocol` and its settings."""
-    names = [str(part) for part in location if part not in ("direct", "locate_answer", "multi_turn", "zoom", "count")]
+    names = [str(part) for part in location if part not in _PROTOCOLS]
     return ".".join(names) or "recipe"

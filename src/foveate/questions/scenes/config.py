@@ -45,6 +45,8 @@ class SceneConfig:
         multiple_choice: whether the question comes with lettered choices.
         writing: what is written on the cards. Independent of a card's colour, shape and place.
         named_by: how a question names a card.
+        prior: share of the cards that carry the digit which belongs to their colour, whatever was drawn for the rest:
+            so much can be guessed from the question alone. Only digits have one.
 
     Raises:
         ValueError: a knob is out of range, or they exclude each other; the message says which to turn.
@@ -60,6 +62,7 @@ class SceneConfig:
     multiple_choice: bool = False
     writing: Writing = "digit"
     named_by: NamedBy = "colour"
+    prior: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", Kind), ("writing", Writing), ("named_by", NamedBy)):
@@ -71,6 +74,8 @@ class SceneConfig:
             raise ValueError(f"view_pixels is {self.view_pixels}: the small view needs pixels")
         if self.distractors < 0:
             raise ValueError(f"distractors is {self.distractors}: it counts pieces of clutter, 0 or more")
+        if not 0 <= self.prior <= 1 or (self.prior and self.writing != "digit"):
+            raise ValueError(f"prior is {self.prior} for {self.writing}s: it is a share, 0 to 1, and only of digits")
         self._check_cards()
         self._check_writing()
 

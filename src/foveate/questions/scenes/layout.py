@@ -115,9 +115,9 @@ def _cards(rng: random.Random, config: SceneConfig, squares: list[Box]) -> tuple
     else:
         colours = rng.sample(list(COLOURS), number)
         names = rng.sample(shapes, number) if number <= len(shapes) else rng.choices(shapes, k=number)
-    texts = [_writing(rng, config) for _ in squares]
+    texts = [_writing(rng, config, colour) for colour in colours]
     while number > 1 and len(set(texts)) == 1:  # `compare` needs two that differ
-        texts = [_writing(rng, config) for _ in squares]
+        texts = [_writing(rng, config, colour) for colour in colours]
     return tuple(_card(rng, config, *parts) for parts in zip(squares, colours, names, texts, strict=True))
 
 
@@ -161,7 +161,9 @@ def _within(square: Box, part: Box) -> Box:
     return Box(scaled.x1 + square.x1, scaled.y1 + square.y1, scaled.x2 + square.x1, scaled.y2 + square.y1)
 
 
-def _writing(rng: random.Random, config: SceneConfig) -> str:
+def _writing(rng: random.Random, config: SceneConfig, colour: str) -> str:
+    if config.prior and rng.random() < config.prior:
+        return str(list(COLOURS).index(colour))
     match config.writing:
         case "digit":
             return str(rng.randrange(10))
