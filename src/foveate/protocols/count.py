@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foveate.context import Context
 from foveate.images import PixelBudget
 from foveate.protocols import prompts
-from foveate.protocols.answers import is_right, final_answer, parse_answer
+from foveate.protocols.answers import is_right, parse_answer
 from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, StopReason, Subject, Turn
 from foveate.protocols.notation import Corners, written_points
+from foveate.protocols.one_reply import beside_coordinates
 from foveate.protocols.parsing import valid_points
 from foveate.protocols.tree import number_in
 
@@ -54,7 +54,7 @@ class PointThenCount(Protocol):
 def _parts(completion: Completion, box_style: str) -> tuple[list[Corners], str]:
     """What a reply gives as points, and where its count is to be read: no coordinate is taken for it.
 
-    The short style is x1 y1 x2 y2 ... count. An even number of words has no count, nor has a reply that was cut off.
+    The short style is x1 y1 x2 y2 ... count: an even number of words has no count, nor has a reply that was cut off.
     """
     text = completion.text
     if box_style == "short":
@@ -62,15 +62,9 @@ def _parts(completion: Completion, box_style: str) -> tuple[list[Corners], str]:
         counted = len(words) % 2 == 1 and completion.finish_reason is not FinishReason.LENGTH
         said = words.pop() if counted else ""
         return [_pair(words[i : i + 2]) for i in range(0, len(words), 2)], said
-    return written_points(text), text if final_answer(text.rpartition("</think>")[2]) else _after_brackets(text)
+    return written_points(text), beside_coordinates(text)
 
 
 def _pair(words: Sequence[str]) -> Corners:
     """Two words as a point; fewer coordinates where a word is no number."""
     return tuple(number for word in words if (number := number_in(word)) is not None)
-
-
-def _after_brackets(text: str) -> str:
-    """What follows the last bracket; nothing where that one was opened and never closed."""
-    *_, last, rest = ["", "]", *re.split(r"([\[\](){}])", text)]
-    return rest if last in "])}" else ""

@@ -217,12 +217,7 @@ class Recipe(_Section):
     stages: list[StageName] = Field(default=["rl"], min_length=1)
     """In this order; each starts from the weights of the one before."""
     protocol: Annotated[
-        DirectSettings
-        | LocateSettings
-        | MultiTurnSettings
-        | GroundAnswerSettings
-        | ZoomSettings
-        | CountSettings,
+        DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings | CountSettings,
         Field(discriminator="name"),
     ]
     images: Images = Images()
