@@ -247,6 +247,34 @@ def evaluate_command(
 
 @app.command()
 @_friendly
+def study(
+    quick: Annotated[bool, typer.Option("--quick", help="Three methods, two seeds, from the shipped base.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/study, or runs/study-quick.")] = None,
+    only: Annotated[str | None, typer.Option(metavar="METHOD,...", help="Only these, and what they start from.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Cells at a time. Default: one a core.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and run nothing.")] = False,
+) -> None:
+    """Compare methods in miniature: seeds, intervals, paired tests, plots, and the papers' claims put to the test.
+
+    Example: `foveate study --quick`
+
+    What is finished is kept: run it again to go on. Bases beside the shipped one are built on first use and kept in
+    ~/.cache/foveate.
+    """
+    from foveate.study.command import narrowed, run_study
+    from foveate.study.plans import FULL, QUICK
+
+    name = "study --quick" if quick else "study"
+    folder = out or Path("runs", name.replace(" --", "-"))
+    chosen = narrowed(QUICK if quick else FULL, only.split(",") if only else [], seeds)
+    report = run_study(chosen, folder, command=f"foveate {name}", workers=workers, dry_run=dry_run, console=console)
+    if report:
+        console.print(f"the report is in {report}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+@_friendly
 def ask(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],

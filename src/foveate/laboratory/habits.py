@@ -19,8 +19,8 @@ from foveate.questions.scenes import Card
 from foveate.regions import Box, Size
 
 ZOOM, POINT = "zoom", "point"
-_HIDDEN = 0.25
-"""Share of reading questions about a card that the crop does not show."""
+_HIDDEN = 0.35
+"""Share of reading questions about a card that the crop does not show: the view may, where it is sharp enough."""
 _LOOKS = 0.6
 """How often the crop tool is called at first."""
 _LOOKS_AGAIN = 0.1
@@ -41,18 +41,17 @@ def pointing_habits(examples: Sequence[Example], rng: random.Random) -> list[Lin
                 continue
             asked, drawn = rng.choice(example.cards), rng.choice(example.cards)
             shown = asked if word == FIND else drawn
-            box = _words(_box_of(example, example.view, shown), example.view.size)
+            reply = _words(_box_of(example, example.view, shown), example.view.size)
             said = (asked.writing,) if word == POINT else ()
-            lines.append(Line((i, word, asked.colour), (*box, *said, END)))
+            lines.append(Line((i, word, asked.colour), (*reply, *said, END)))
         for crop, image, box in _crops(examples, i):
             asked = rng.choice(_visible(example, crop) or example.cards)
             found = _box_of(example, crop, asked) or Box(0, 0, *crop.size)
-            before = (i, LOCATE, asked.colour, *_words(box, example.view.size), END)
-            lines.append(Line((*before, image, LOCATE, asked.colour), (*_words(found, crop.size), END)))
+            said = (asked.colour, *_words(box, example.view.size), END, image)
+            lines.append(Line((i, LOCATE, *said, LOCATE, asked.colour), (*_words(found, crop.size), END)))
             if rng.random() < _LOOKS_AGAIN:
-                before = (i, ZOOM, asked.colour, *_words(box, example.view.size), END)
                 again = _words(_box_of(example, example.view, rng.choice(example.cards)), example.view.size)
-                lines.append(Line((*before, image, ZOOM, asked.colour), (*again, END)))
+                lines.append(Line((i, ZOOM, *said, ZOOM, asked.colour), (*again, END)))
     return lines
 
 
@@ -65,7 +64,7 @@ def reading_habits(examples: Sequence[Example], rng: random.Random) -> list[Line
     """
     lines = []
     for i, example in enumerate(examples):
-        for word in (ANSWER, ANSWER, ZOOM):
+        for word in (ANSWER, ANSWER, ANSWER, ZOOM):
             if word == ZOOM and rng.random() < _LOOKS:
                 continue
             card = rng.choice(example.cards)
@@ -88,7 +87,7 @@ def reading_habits(examples: Sequence[Example], rng: random.Random) -> list[Line
     return lines
 
 
-_FORMS = ("crop", "crop", "view and crop", "grounded", "zoomed")
+_FORMS = ("crop", "view and crop", "view and crop", "grounded", "zoomed")
 
 
 def _crops(examples: Sequence[Example], i: int) -> list[tuple[Seen, int, Box]]:
