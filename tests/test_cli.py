@@ -58,6 +58,14 @@ def test_own_data_from_check_to_ask(tmp_path: Path, data: Path) -> None:
     assert Image.open(drawn).size == (448, 448)
 
 
+def test_counting_from_scenes_to_ask(tmp_path: Path) -> None:
+    run("data", "scenes", "--kind", "count", "--n", 3, "--size", 448, "--out", tmp_path / "data")
+    assert "3 with true points" in run("data", "check", tmp_path / "data")
+    picture, drawn = next((tmp_path / "data" / "images").glob("*.png")), tmp_path / "drawn.png"
+    run("ask", picture, "What number of cards is coloured red?", "--recipe", "counting", "--out", drawn)
+    assert Image.open(drawn).size == (448, 448)
+
+
 def test_a_stopped_run_resumes_and_a_finished_one_is_finished(tmp_path: Path, data: Path) -> None:
     arguments = ["train", "demo", "--data", data, "--out", tmp_path / "run", *FAST]
     run(*arguments)
@@ -97,7 +105,7 @@ def test_two_stages_from_one_file_or_from_two(tmp_path: Path, data: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["train", "heart", "--data", "scenes", "--out", "x"], "no recipe 'heart'; there are demo"),
+        (["train", "heart", "--data", "scenes", "--out", "x"], "no recipe 'heart'; there are counting"),
         (["train", "hart", "--data", "nowhere.jsonl", "--out", "x"], "nowhere.jsonl"),
         (["train", "hart", "--data", "scenes", "--out", "x", "--set", "objective.k=7"], "objective.k"),
         (["eval", "--data", "scenes", "--model", "nowhere/at/all"], "nowhere/at/all"),

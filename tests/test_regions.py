@@ -6,7 +6,17 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from foveate.regions import Box, Frame, from_original, iog, iou, to_original
+from foveate.regions import (
+    Box,
+    Frame,
+    Point,
+    from_original,
+    iog,
+    iou,
+    point_from_original,
+    point_to_original,
+    to_original,
+)
 
 SIDES = st.integers(1, 20_000)
 SIZES = st.tuples(SIDES, SIDES)
@@ -171,3 +181,47 @@ def test_a_photo_of_4032_shown_at_3584():
 def test_an_unknown_frame_is_refused():
     with pytest.raises(ValueError, match="percent"):
         to_original(Box(0, 0, 1, 1), "percent", (1, 1), (1, 1))
+
+
+# --- points -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_point_is_finite(bad):
+    for x, y in ((bad, 0.0), (0.0, bad)):
+        with pytest.raises(ValueError, match="finite"):
+            Point(x, y)
+
+
+@given(SIZES, SIZES, FRAMES, st.tuples(st.floats(0, 1), st.floats(0, 1)))
+@example((1, 1), (1, 1), "pixel", (1.0, 0.0))
+def test_a_point_inside_the_view_is_inside_the_original_and_comes_back(shown, original, frame, share):
+    width, height = (1000, 1000) if frame == "thousand" else shown
+    point = Point(share[0] * width, share[1] * height)
+    there = point_to_original(point, frame, shown, original)
+    assert there.inside(original)
+    back = point_from_original(there, frame, shown, original)
+    assert back.coordinates == pytest.approx(point.coordinates, abs=1e-9 * max(width, height))
+
+
+@given(sized_boxes, SIZES, FRAMES)
+def test_the_corners_of_a_box_and_points_map_alike(sized, shown, frame):
+    size, box = sized
+    assume(box.width > 1 and box.height > 1)
+    written = from_original(box, frame, shown, size)
+    corner = point_from_original(Point(box.x1, box.y2), frame, shown, size)
+    assert corner.coordinates == (written.x1, written.y2)
+
+
+def test_a_point_in_an_image_may_lie_on_its_edges():
+    assert Point(0, 0).inside((1, 1))
+    assert Point(1, 1).inside((1, 1))
+    assert not any(Point(*outside).inside((1, 1)) for outside in ((-0.1, 0), (0, 1.1)))
+
+
+@given(boxes())
+def test_the_centre_of_a_box_is_inside_it_and_scales_with_it(box):
+    centre = box.centre
+    assert box.x1 <= centre.x <= box.x2
+    assert box.y1 <= centre.y <= box.y2
+    assert centre.scaled(2, 0.5) == box.scaled(2, 0.5).centre

@@ -1,5 +1,8 @@
 """Reward terms: what is paid for."""
 
+import math
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +12,11 @@ from foveate.context import Context
 from foveate.episodes import Episode, run_episodes
 from foveate.images import full_view
 from foveate.protocols import LocateThenAnswer, StopReason, Turn
-from foveate.regions import Box, normalised_l1
+from foveate.regions import Box, Point, normalised_l1
 from foveate.rewards import (
+    NEED_POINTS,
     NEED_REGIONS,
+    POINT_REACH,
     SUFFICIENT,
     TERMS,
     accuracy,
@@ -20,6 +25,7 @@ from foveate.rewards import (
     format_valid,
     gated_tool,
     l1_closeness,
+    matched_points,
     reward_terms,
     total_reward,
 )
@@ -158,3 +164,77 @@ def test_without_a_box_geometry_pays_nothing_and_without_a_true_one_it_is_refuse
 )
 def test_the_tool_is_paid_for_only_with_a_right_answer(answer, made, reward):
     assert gated_tool(pointing(*NESTED[: int(made)], answer=answer)) == reward
+
+
+# --- points -----------------------------------------------------------------------------------------------------------
+
+pixels = st.tuples(st.integers(0, 1120), st.integers(0, 840)).map(lambda place: Point(*place))
+some_points = st.lists(pixels, max_size=5)
+
+
+def counting(*pointed, points):
+    """An episode that pointed there."""
+    view = full_view(picture(), Traits().budget, 28)
+    turn = Turn(Context.user(view, "?"), completion("..."), points=tuple(pointed))
+    return Episode(question(points=points), (turn,), "B", StopReason.ANSWERED)
+
+
+def brute_force(predicted, true, size):
+    """The best of all assignments, one by one."""
+    few, many = sorted((predicted, true), key=len)
+    worth = [
+        [max(0.0, 1 - math.hypot((a.x - b.x) / size[0], (a.y - b.y) / size[1]) / POINT_REACH) for b in many]
+        for a in few
+    ]
+    sums = (sum(worth[i][j] for i, j in enumerate(chosen)) for chosen in permutations(range(len(many)), len(few)))
+    return max(sums) / len(many) if many else 1.0
+
+
+@given(some_points, some_points)
+def test_matched_points_are_the_best_assignment(predicted, true):
+    value = matched_points(predicted, true, SIZE)
+    assert 0 <= value <= 1
+    assert value == pytest.approx(brute_force(predicted, true, SIZE), abs=1e-12)
+    assert (value == 1) == (sorted(predicted, key=str) == sorted(true, key=str))
+    assert value == pytest.approx(matched_points(true, predicted, SIZE), abs=1e-12)
+
+
+@given(st.lists(st.tuples(pixels, pixels), max_size=30), st.randoms(use_true_random=False))
+def test_matched_points_do_not_depend_on_the_order(pairs, random):
+    predicted, true = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    shuffled = random.sample(predicted, len(predicted)), random.sample(true, len(true))
+    assert matched_points(*shuffled, SIZE) == pytest.approx(matched_points(predicted, true, SIZE), abs=1e-12)
+
+
+@given(st.lists(pixels, min_size=1, max_size=30), pixels)
+def test_a_point_too_many_or_too_few_lowers_the_reward(true, extra):
+    exact = matched_points(true, true, SIZE)
+    assert exact == 1
+    assert matched_points([*true, extra], true, SIZE) == pytest.approx(len(true) / (len(true) + 1))
+    assert matched_points(true[1:], true, SIZE) == pytest.approx((len(true) - 1) / len(true))
+
+
+@given(some_points, some_points, st.sampled_from([0.5, 3.0]), st.sampled_from([2.0, 7.0]))
+def test_matched_points_know_nothing_of_the_scale_of_the_image(predicted, true, factor_x, factor_y):
+    larger = ([point.scaled(factor_x, factor_y) for point in points] for points in (predicted, true))
+    size = (SIZE[0] * factor_x, SIZE[1] * factor_y)
+    assert matched_points(*larger, size) == pytest.approx(matched_points(predicted, true, SIZE), abs=1e-9)
+
+
+def test_a_point_is_worth_less_the_further_it_is_and_nothing_beyond_reach():
+    true = [Point(560, 420)]
+    worths = [matched_points([Point(560 + step, 420)], true, SIZE) for step in (0, 28, 56, 112, 500)]
+    assert worths == pytest.approx([1, 0.75, 0.5, 0, 0])
+    assert matched_points([Point(0, 1)], [Point(0, 1)], (1, 1)) == 1  # of an image of one pixel
+
+
+def test_where_nothing_is_to_be_counted_pointing_at_nothing_is_right():
+    assert TERMS["points"](counting(points=())) == 1
+    assert TERMS["points"](counting(Point(1, 1), points=())) == 0
+    assert TERMS["points"](counting(points=(Point(1, 1),))) == 0
+
+
+def test_unknown_points_are_refused():
+    for term in NEED_POINTS:
+        with pytest.raises(ValueError, match="'q' has no true points"):
+            TERMS[term](counting(Point(1, 1), points=None))

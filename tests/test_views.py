@@ -9,7 +9,7 @@ from tests.pictures import RED, TURNS, marked, red_box, with_orientation
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from foveate.images import PixelBudget, crop_view, fit_size, full_view, open_image
-from foveate.regions import Box, from_original, iog
+from foveate.regions import Box, Frame, Point, from_original, iog
 
 SIDES = st.integers(1, 9000)
 BUDGETS = st.tuples(st.integers(1, 3_000_000), st.integers(0, 10_000_000)).map(lambda b: PixelBudget(b[0], b[0] + b[1]))
@@ -165,3 +165,16 @@ def test_boxes_land_on_the_marked_pixels_whatever_the_orientation(orientation, f
     inner = Box(found.x1 + 6, found.y1 + 6, found.x2 - 6, found.y2 - 6)
     crop = crop_view(image, inner, PixelBudget(28 * 28, 10**6), 28)
     assert (np.abs(np.asarray(crop.image, int) - RED) < 4).all()
+
+
+@pytest.mark.parametrize("frame", Frame)
+def test_points_map_as_corners_do_in_the_whole_and_in_a_crop(frame):
+    image = Image.new("RGB", (1120, 840))
+    for view in (full_view(image, PixelBudget(1, 100_000), 28), crop_view(image, Box(100, 60, 500, 300), QWEN, 28)):
+        inner = Box(view.source.x1 + 3, view.source.y1 + 4, view.source.x2, view.source.y2)
+        written = view.from_original(inner, frame)
+        corners = Point(written.x1, written.y1), Point(written.x2, written.y2)
+        assert view.point_from_original(Point(inner.x1, inner.y1), frame) == corners[0]
+        original = view.to_original(written, frame)
+        mapped = [view.point_to_original(corner, frame).coordinates for corner in corners]
+        assert mapped == [original.corners[:2], original.corners[2:]]

@@ -279,8 +279,9 @@ def ask(
     if problems := [turn.problem for turn in episode.turns if turn.problem]:
         console.print(f"problem with the reply: {', '.join(problems)}", highlight=False)
     target = out or image.with_name(f"{image.stem}-answered.png")
-    annotated(open_image(image), predicted=episode.boxes).save(target)
-    console.print(f"looked at {len(episode.boxes)} region(s); drawn in {target}", highlight=False)
+    annotated(open_image(image), predicted=episode.boxes, points=episode.points).save(target)
+    pointed = f" and pointed at {len(episode.points)} object(s)" if episode.points else ""
+    console.print(f"looked at {len(episode.boxes)} region(s){pointed}; drawn in {target}", highlight=False)
 
 
 @app.command()
@@ -349,7 +350,9 @@ def data_scenes(
     n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 1000,
     seed: Seed = 0,
     size: Annotated[int, typer.Option(min=64, max=8192, help="Side of the originals, in pixels.")] = 1024,
-    kind: Annotated[str, typer.Option(help="read, compare (two crops needed) or relation (none needed).")] = "read",
+    kind: Annotated[
+        str, typer.Option(help="read, compare (two crops needed), relation (none needed) or count (with true points).")
+    ] = "read",
     writing: Annotated[str, typer.Option(help="digit, word or code.")] = "digit",
     writing_px: Annotated[int | None, typer.Option(help="Height of the writing, in pixels of the original.")] = None,
     distractors: Annotated[int, typer.Option(min=0, help="Pieces of clutter.")] = 8,

@@ -13,7 +13,7 @@ from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import ImageError, open_image
 from foveate.protocols.base import Completion, Protocol, Stop, StopReason, Subject, Turn
 from foveate.questions.schema import Question
-from foveate.regions import Box, box_area
+from foveate.regions import Box, Point, box_area
 
 __all__ = ["Episode", "Group", "StopReason", "Turn", "run_episodes"]
 
@@ -37,6 +37,11 @@ class Episode:
     def boxes(self) -> tuple[Box, ...]:
         """Every valid box of its locating turns, in original pixels."""
         return tuple(box for turn in self.turns for box in turn.boxes)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Every valid point that it pointed at, in original pixels."""
+        return tuple(point for turn in self.turns for point in turn.points)
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -21,7 +21,16 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
 from foveate.errors import FoveateError
-from foveate.regions import Box, Frame, Size, from_original, to_original
+from foveate.regions import (
+    Box,
+    Frame,
+    Point,
+    Size,
+    from_original,
+    point_from_original,
+    point_to_original,
+    to_original,
+)
 
 ImageSource = str | os.PathLike[str] | bytes | Callable[[], Image.Image]
 """A path, encoded bytes, or a function that draws the picture when it is needed."""
@@ -252,11 +261,13 @@ class View:
         image: RGB, already at the size the model gets.
         source: the part of the original that it shows, in whole original pixels.
         original_size: width and height of the original.
+        cropped: whether it was asked for as a crop, which may hold the whole original too.
     """
 
     image: Image.Image
     source: Box
     original_size: Size
+    cropped: bool = False
 
     @property
     def size(self) -> Size:
@@ -288,6 +299,24 @@ class View:
         part = Box(box.x1 - left, box.y1 - top, box.x2 - left, box.y2 - top)
         return from_original(part, frame, self.size, (self.source.width, self.source.height))
 
+    def point_to_original(self, point: Point, frame: Frame | str = Frame.PIXEL) -> Point:
+        """A point written about this view, in original pixels; inside `source` when it is inside the view.
+
+        Raises:
+            ValueError: an unknown frame, or a point so far away that floats cannot hold its image.
+        """
+        part = point_to_original(point, frame, self.size, (self.source.width, self.source.height))
+        return Point(part.x + self.source.x1, part.y + self.source.y1)
+
+    def point_from_original(self, point: Point, frame: Frame | str = Frame.PIXEL) -> Point:
+        """A point of the original in the coordinates a model would write about this view, which it may lie outside.
+
+        Raises:
+            ValueError: as `point_to_original`.
+        """
+        part = Point(point.x - self.source.x1, point.y - self.source.y1)
+        return point_from_original(part, frame, self.size, (self.source.width, self.source.height))
+
 
 def full_view(image: Image.Image, budget: PixelBudget, multiple: int) -> View:
     """The whole image under the budget (bicubic, as the families' own processors resize)."""
@@ -317,7 +346,8 @@ def crop_view(image: Image.Image, box: Box, budget: PixelBudget, multiple: int) 
     source = Box(math.floor(source.x1), math.floor(source.y1), math.ceil(source.x2), math.ceil(source.y2))
     crop = _cut(image, source)
     size = fit_size(crop.size, budget, multiple)
-    return View(crop if size == crop.size else crop.resize(size, Image.Resampling.BICUBIC), source, image.size)
+    shown = crop if size == crop.size else crop.resize(size, Image.Resampling.BICUBIC)
+    return View(shown, source, image.size, cropped=True)
 
 
 def _cut(image: Image.Image, source: Box) -> Image.Image:

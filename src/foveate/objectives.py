@@ -44,7 +44,12 @@ def group_advantages(rewards_G: Tensor, scale_rewards: ScaleRewards = "group") -
 
 
 def ap_grpo_weights(
-    rewards_G: Tensor | Sequence[float], k: float, beta: float, *, scale_rewards: ScaleRewards = "group"
+    rewards_G: Tensor | Sequence[float],
+    k: float,
+    beta: float,
+    *,
+    scale_rewards: ScaleRewards = "group",
+    difficulty: float = 0.0,
 ) -> GroupWeights:
     """AP-GRPO's advantages and weights (HART, arXiv 2602.23615, eq. 6).
 
@@ -59,6 +64,8 @@ def ap_grpo_weights(
         k: preference for right answers, 0.6 in the paper. Weights stay positive for k < 1 and rewards in [0, 1].
         beta: strength of the KL term.
         scale_rewards: as in `group_advantages`.
+        difficulty: weighs the policy terms of the whole group by 1 + difficulty (0.5 - mean(r)), for rewards in
+            [0, 1]: a rival explanation of what k does, since k's mean weight over right answers falls with mean(r).
 
     Raises:
         ValueError: the rewards are not a vector, empty, or not finite, or k or beta is negative.
@@ -73,7 +80,8 @@ def ap_grpo_weights(
     if k < 0 or beta < 0:
         raise ValueError(f"k and beta must not be negative, not k={k}, beta={beta}")
     centred_G = rewards_G - rewards_G.mean()
-    return GroupWeights(group_advantages(rewards_G, scale_rewards), 1 + k * centred_G, beta * (1 - k * centred_G))
+    policy_weights_G = (1 + k * centred_G) * (1 + difficulty * (0.5 - rewards_G.mean()))
+    return GroupWeights(group_advantages(rewards_G, scale_rewards), policy_weights_G, beta * (1 - k * centred_G))
 
 
 def policy_loss(

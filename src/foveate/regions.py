@@ -1,7 +1,8 @@
-"""Rectangles in images, the frames they are written in, and how well one covers another.
+"""Rectangles and points in images, the frames they are written in, and how well one rectangle covers another.
 
-A `Box` says nothing about which image its pixels belong to: names do (`box_original`, `box_view`), and
-`to_original` / `from_original` cross between the frame a model writes in and the original photograph.
+A `Box` or a `Point` says nothing about which image its pixels belong to: names do (`box_original`, `box_view`), and
+`to_original` / `from_original` (for points `point_to_original` / `point_from_original`) cross between the frame a
+model writes in and the original photograph.
 """
 
 from __future__ import annotations
@@ -17,12 +18,41 @@ Size = tuple[int, int]
 
 
 class Frame(StrEnum):
-    """The coordinates a model family writes boxes in."""
+    """The coordinates a model family writes boxes and points in."""
 
     PIXEL = "pixel"
     """Absolute pixels of the image as the model saw it, after resizing (Qwen2.5-VL)."""
     THOUSAND = "thousand"
     """0 to 1000 along each side, whatever the size (Qwen2-VL, Qwen3-VL, InternVL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place in continuous pixels of some image; x grows right, y down.
+
+    Raises:
+        ValueError: a coordinate is not finite.
+    """
+
+    x: float
+    y: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(c) for c in self.coordinates):
+            raise ValueError(f"point {self.coordinates} has a coordinate that is not a finite number")
+
+    @property
+    def coordinates(self) -> tuple[float, float]:
+        """(x, y)."""
+        return (self.x, self.y)
+
+    def inside(self, size: Size) -> bool:
+        """Whether it lies in an image of `size`, edges included."""
+        return 0 <= self.x <= size[0] and 0 <= self.y <= size[1]
+
+    def scaled(self, factor_x: float, factor_y: float) -> Point:
+        """x multiplied by `factor_x` and y by `factor_y`."""
+        return Point(self.x * factor_x, self.y * factor_y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +97,11 @@ class Box:
     def area(self) -> float:
         """Width times height, in square pixels."""
         return self.width * self.height
+
+    @property
+    def centre(self) -> Point:
+        """The point in its middle."""
+        return Point((self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2)
 
     def intersection(self, other: Box) -> float:
         """Area shared with `other`, in square pixels; 0 when they only touch."""
@@ -167,7 +202,7 @@ def to_original(box: Box, frame: Frame | str, input_size: Size, original_size: t
     Raises:
         ValueError: an unknown frame, or a box so small that rounding leaves nothing of it.
     """
-    return _rescaled(box, _extent(frame, input_size), original_size)
+    return _rescaled(box, frame_extent(frame, input_size), original_size)
 
 
 def from_original(box: Box, frame: Frame | str, input_size: Size, original_size: tuple[float, float]) -> Box:
@@ -176,10 +211,30 @@ def from_original(box: Box, frame: Frame | str, input_size: Size, original_size:
     Raises:
         ValueError: as `to_original`.
     """
-    return _rescaled(box, original_size, _extent(frame, input_size))
+    return _rescaled(box, original_size, frame_extent(frame, input_size))
 
 
-def _extent(frame: Frame | str, input_size: Size) -> Size:
+def point_to_original(point: Point, frame: Frame | str, input_size: Size, original_size: tuple[float, float]) -> Point:
+    """A point as the model wrote it, in pixels of the original image; arguments and exactness as `to_original`.
+
+    Raises:
+        ValueError: an unknown frame, or a point so far away that floats cannot hold its image.
+    """
+    return _rescaled_point(point, frame_extent(frame, input_size), original_size)
+
+
+def point_from_original(
+    point: Point, frame: Frame | str, input_size: Size, original_size: tuple[float, float]
+) -> Point:
+    """The inverse of `point_to_original`: a point of the original image in the coordinates a model would write.
+
+    Raises:
+        ValueError: as `point_to_original`.
+    """
+    return _rescaled_point(point, original_size, frame_extent(frame, input_size))
+
+
+def frame_extent(frame: Frame | str, input_size: Size) -> Size:
     """The largest x and y that can be written in a frame."""
     return (1000, 1000) if Frame(frame) is Frame.THOUSAND else input_size
 
@@ -187,3 +242,7 @@ def _extent(frame: Frame | str, input_size: Size) -> Size:
 def _rescaled(box: Box, old: tuple[float, float], new: tuple[float, float]) -> Box:
     # Multiplied before divided: multiplying by the rounded ratio would put the far edge beside the image's own.
     return Box(box.x1 * new[0] / old[0], box.y1 * new[1] / old[1], box.x2 * new[0] / old[0], box.y2 * new[1] / old[1])
+
+
+def _rescaled_point(point: Point, old: tuple[float, float], new: tuple[float, float]) -> Point:
+    return Point(point.x * new[0] / old[0], point.y * new[1] / old[1])

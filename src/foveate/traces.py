@@ -11,7 +11,7 @@ from foveate.episodes import Episode
 
 
 def episode_record(episode: Episode) -> dict[str, Any]:
-    """One episode as plain data. Boxes are in original pixels; pictures are left out (the question's id names them)."""
+    """One episode as plain data. Boxes and points are in original pixels; pictures are named by the question's id."""
     return {
         "question": episode.question.id,
         "text": episode.question.text,
@@ -26,6 +26,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
                 "finish": turn.completion.finish_reason.value,
                 "problem": turn.problem.value if turn.problem else None,
                 "boxes": [list(box.corners) for box in turn.boxes],
+                "points": [list(point.coordinates) for point in turn.points],
                 "views": [
                     {"source": list(view.source.corners), "shown": list(view.size)} for view in turn.context.views
                 ],

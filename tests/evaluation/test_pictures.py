@@ -9,7 +9,7 @@ from PIL import Image
 
 from foveate.evaluation.pictures import PREDICTED, TRUE, annotated, data_url, resized
 from foveate.images import PixelBudget, crop_view, full_view, open_image
-from foveate.regions import Box, Frame
+from foveate.regions import Box, Frame, Point
 
 GROUND = (128, 128, 128)
 ORANGE, BLUE = (0xFF, 0x7A, 0x00), (0x0B, 0x4F, 0xD0)
@@ -190,3 +190,11 @@ def test_a_data_url_holds_the_picture(format):
     decoded = Image.open(io.BytesIO(base64.b64decode(body)))
     assert decoded.size == (30, 20)
     assert decoded.format == format
+
+
+@pytest.mark.parametrize("place", [(200, 100), (0, 0), (400, 300)])
+def test_a_point_is_drawn_where_it_is_and_scaled_with_the_picture(place):
+    drawn = np.asarray(annotated(_plain(400, 300), points=[Point(*place)], max_side=800, enlarge=True))
+    rows, columns = np.nonzero((drawn == ORANGE).all(-1))
+    assert np.hypot(columns - 2 * place[0], rows - 2 * place[1]).max() < 10
+    assert len(rows)

@@ -10,7 +10,7 @@ from foveate.evaluation.report import Case, first_cases, write_report
 from foveate.evaluation.runner import evaluate
 from foveate.generators.base import Sampling
 from foveate.images import PixelBudget, fit_size
-from foveate.protocols import Direct, LocateThenAnswer
+from foveate.protocols import Direct, LocateThenAnswer, PointThenCount
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
 from foveate.regions import Box
@@ -162,6 +162,21 @@ def test_what_is_missing_is_said(tmp_path, scenes):
     assert "No usable box" in html
     assert "nowhere to be seen" in html
     assert _marks(html, "before") == []
+
+
+def test_counting_is_reported_without_boxes(tmp_path):
+    [counted] = Scenes(SceneConfig(size=448, kind="count"), length=1)[:]
+    summary = evaluate([counted], PointThenCount(), _says("", "")).summary
+    before = _episode(counted, FakeGenerator(lambda *_: ""), PointThenCount())
+    after = _episode(counted, FakeGenerator(lambda *_: "8 8 1"), PointThenCount())
+    figures = {"greedy": summary}
+    page = write_report(
+        tmp_path / "r.html", title="t", before=figures, after=figures, cases=[Case(counted, before, after)]
+    )
+    html = page.read_text()
+    Page(html)
+    assert "No answer could be read" in html
+    assert _marks(html, "predicted") == []
 
 
 def test_other_protocols_and_images_without_true_boxes(tmp_path, scenes):

@@ -6,9 +6,10 @@ from tests.evaluation.fakes import FakeGenerator
 from foveate.evaluation.runner import FIGURES, evaluate
 from foveate.evaluation.scores import source_commit, write_scores
 from foveate.generators.base import Sampling
-from foveate.protocols import Direct, LocateThenAnswer
+from foveate.protocols import Direct, LocateThenAnswer, PointThenCount
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
+from foveate.regions import Point
 
 CONFIG = SceneConfig(size=256, view_pixels=56 * 56)
 
@@ -96,6 +97,15 @@ def test_every_way_of_ending_is_counted(questions):
     assert evaluation.summary.accuracy == 0
 
 
+def test_counting_is_scored_by_its_answers_and_by_no_box():
+    counted = Scenes(SceneConfig(size=448, kind="count"), length=8)[:]
+    evaluation = evaluate(counted, PointThenCount(), FakeGenerator(lambda context, seed: "8 8 100 100 2"))
+    assert evaluation.summary.accuracy == sum(question.answer == "2" for question in counted) / 8
+    assert [name for name in FIGURES if evaluation.summary.figure(name) is not None] == ["accuracy"]
+    for group in evaluation.groups:
+        assert all(episode.question.points is None and len(episode.points) == 2 for episode in group.episodes)
+
+
 def test_no_questions():
     with pytest.raises(ValueError, match="no questions"):
         _evaluate([])
@@ -114,6 +124,9 @@ def test_the_data_hash_tells_pictures_and_words_apart_but_not_folders(tmp_path, 
     assert first == digest(tmp_path / "b" / "x.png") == digest((tmp_path / "a" / "x.png").read_bytes())
     assert first != digest(tmp_path / "a" / "x.png", answer="8")
     assert first != digest(tmp_path / "a" / "x.png", view_pixels=784)
+    counted = [digest(tmp_path / "a" / "x.png", points=points) for points in (None, (), (Point(1, 2),), (Point(2, 1),))]
+    assert counted[0] == first
+    assert len(set(counted)) == 4
     picture.putpixel((0, 0), (1, 2, 3))
     picture.save(tmp_path / "a" / "x.png")
     assert first != digest(tmp_path / "a" / "x.png")

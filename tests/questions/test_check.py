@@ -38,6 +38,7 @@ def test_good_file(write):
         "good": 5,
         "bad": 0,
         "with_regions": 1,
+        "with_points": 0,
         "with_choices": 1,
         "with_view_pixels": 1,
         "categories": {"a": 1, "b": 1},

@@ -21,7 +21,7 @@ from foveate.questions.problems import QuestionFileError
 from foveate.questions.readers import load_questions
 from foveate.questions.scenes.config import SceneConfig
 from foveate.questions.scenes.export import export
-from foveate.regions import Box
+from foveate.regions import Box, Point
 
 SIZE = (120, 80)
 
@@ -93,6 +93,16 @@ BAD_ROWS = {
     "choice a list": (row(choices={"A": ["red"]}), "choices['A'] is a list", "write a list of texts"),
     "choice an object": (row(choices=[{}, "red"]), "choices[0] is an object", "write a list of texts"),
     "category a list": (row(category=[1]), "category is a list", "leave the key out"),
+    "point outside": (row(points=[[1, 2], [130, 10]]), "points[1] [130, 10] is not inside the picture", "each counted"),
+    "point below zero": (row(points=[[5, -1]]), "points[0] [5, -1] is not inside the picture of 120 x 80", "upright"),
+    "point NaN": (row(points=[[float("nan"), 3]]), "points[0] [nan, 3] is not inside", "[x, y]"),
+    "point infinite": (row(points=[[1e999, 3]]), "points[0] [inf, 3] is not inside", "[x, y]"),
+    "point of 1": (row(points=[[4, 5], [4]]), "points[1] is not two numbers", "[x, y]"),
+    "point of 3": (row(points=[[4, 5, 6]]), "points[0] is not two numbers", "[x, y]"),
+    "point not in a list": (row(points=[4, 5]), "points[0] is a number", "[x, y]"),
+    "point of texts": (row(points=[["a", 5]]), "points[0][0]", "[x, y]"),
+    "points a text": (row(points="4, 5"), "points is text", "[x, y]"),
+    "points in fractions": (row(points=[[0.1, 0.2], [0.5, 0.6]]), "in fractions", "multiply x by the width, 120"),
     "view_pixels zero": (row(view_pixels=0), "view_pixels is 0, not a number of pixels", "write a whole number"),
     "view_pixels true": (row(view_pixels=True), "view_pixels is True", "write a whole number"),
     "view_pixels a text": (row(view_pixels="few"), "view_pixels input should be a valid integer", "write a whole"),
@@ -258,6 +268,19 @@ def test_a_budget_of_its_own(folder, written, read):
 def test_a_table_with_budgets_in_some_rows_holds_them_as_broken_numbers(folder):
     questions = load_questions(write_parquet(folder, [row(view_pixels=3136.0), row(id="2", view_pixels=float("nan"))]))
     assert [question.view_pixels for question in questions] == [3136, None]
+
+
+POINTED = {(): [], (Point(0, 80), Point(120, 2.5)): [[0, 80], [120, 2.5]], None: ...}
+"""True points as they are read, and as they are written: none there, two, unknown."""
+
+
+@pytest.mark.parametrize("write", ["jsonl", "parquet"])
+def test_no_points_and_unknown_points_are_told_apart(folder, write):
+    rows = [row(id=str(number), points=points) for number, points in enumerate(POINTED.values())]
+    path = write_jsonl(folder, *rows) if write == "jsonl" else write_parquet(folder, rows)
+    questions = load_questions(path)
+    assert [question.points for question in questions] == list(POINTED)
+    assert all(question.without_regions().points is None for question in questions)
 
 
 @pytest.mark.parametrize("answer", ["B", "red"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from foveate.images import open_image
+from foveate.questions.readers import load_questions
 from foveate.questions.scenes import SceneConfig, Scenes, export, layout, scene
 from foveate.questions.scenes.palette import COLOURS, SHAPES
 from foveate.questions.schema import QuestionRow
@@ -180,7 +182,7 @@ def test_writing_follows_the_view_budget() -> None:
         ({"size": 128}, "not legible in the original"),
         ({"writing_px": 160}, "do not fit on enough cards"),
         ({"size": (4096, 128)}, "do not fit"),
-        ({"kind": "count"}, "choose one of read"),
+        ({"kind": "riddle"}, "choose one of read"),
         ({"writing": "runes"}, "choose one of digit"),
         ({"view_pixels": 0}, "view_pixels"),
     ],
@@ -205,3 +207,63 @@ def test_an_export_holds_the_same_questions(tmp_path: Path, kind: str) -> None:
         assert row.lettered_choices() == question.choices
         with Image.open(path.parent / raw["image"]) as stored:
             assert np.array_equal(np.asarray(stored), pixels(config, 8, index))
+
+
+# --- counting ---------------------------------------------------------------------------------------------------------
+
+CROWD = SceneConfig(kind="count", cards=(4, 9), card_side=(0.12, 0.16))
+
+
+@pytest.mark.parametrize(
+    "config", [CROWD, SceneConfig(kind="count"), SceneConfig(kind="count", named_by="shape", multiple_choice=True)]
+)
+def test_the_count_is_that_of_the_cards_so_named_and_the_points_are_their_centres(config: SceneConfig) -> None:
+    for index in range(40):
+        question, plan = scene(config, 2, index), layout(config, 2, index)
+        named = question.text.rstrip("?").split()[-1]
+        cards = [card for card in plan.cards if named in (card.colour, card.shape)]
+        assert question.points == tuple(card.box.centre for card in cards)
+        assert question.regions == tuple((card.box,) for card in cards)
+        said = question.choices[question.answer] if question.choices else question.answer
+        assert said == str(len(cards))
+        if question.choices:
+            assert len(set(question.choices.values())) == 4
+
+
+def test_a_point_lies_on_its_card() -> None:
+    for index in range(10):
+        config = replace(CROWD, size=512, distractors=0)
+        image, question = pixels(config, 2, index), scene(config, 2, index)
+        assert question.points
+        for point in question.points:
+            assert tuple(image[int(point.y), int(point.x)].tolist()) != layout(config, 2, index).ground
+
+
+def test_counts_are_spread_and_no_colour_gives_them_away() -> None:
+    questions = Scenes(CROWD, seed=4, length=1200)[:]
+    counts = Counter(question.answer for question in questions)
+    assert set(counts) == set("123456")
+    assert min(counts.values()) > 1200 * 0.09
+    assert max(counts.values()) < 1200 * 0.28
+    asked = Counter(question.text.rstrip("?").split()[-1] for question in questions)
+    assert set(asked) == set(COLOURS)
+    assert min(asked.values()) > 100
+
+
+def test_the_other_kinds_know_no_points_and_have_the_layouts_of_one_another() -> None:
+    for kind in KINDS:
+        assert scene(SceneConfig(kind=kind), 0, 0).points is None
+        assert layout(SceneConfig(kind=kind), 0, 0) == layout(SceneConfig(), 0, 0)
+    assert layout(SceneConfig(kind="count"), 0, 0) != layout(SceneConfig(), 0, 0)
+
+
+def test_counting_scenes_are_written_with_their_points_and_read_back(tmp_path: Path) -> None:
+    config = SceneConfig(kind="count", size=448)
+    read = load_questions(export(config, 4, 0, tmp_path))
+    assert [question.points for question in read] == [scene(config, 0, index).points for index in range(4)]
+
+
+@pytest.mark.parametrize("cards", [(1, 4), (5, 4), (4, 40)])
+def test_cards_that_cannot_be_counted_are_refused(cards: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="cards"):
+        SceneConfig(kind="count", cards=cards)

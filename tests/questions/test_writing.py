@@ -14,7 +14,7 @@ from foveate.images import open_image
 from foveate.questions.readers import load_questions
 from foveate.questions.schema import Question
 from foveate.questions.writing import write_questions
-from foveate.regions import Box
+from foveate.regions import Box, Point
 
 REGIONS = ((Box(8, 4, 40, 20), Box(0, 0, 64, 48)), (Box(1, 2, 3, 4),))
 
@@ -24,7 +24,7 @@ def question(name, image, **changes):
 
 
 def words(questions):
-    return [(q.id, q.text, q.answer, q.choices, q.regions, q.category, q.view_pixels) for q in questions]
+    return [(q.id, q.text, q.answer, q.choices, q.regions, q.category, q.view_pixels, q.points) for q in questions]
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_what_is_written_is_read_back_in_order(tmp_path, files):
     questions = [
         question("z/1", files / "b" / "x.png", choices={"A": "7", "B": "8"}, category="c", view_pixels=3136),
         question("z_1", files / "a" / "x.png", regions=REGIONS),
-        question("Z/1", encoded(marked())),
-        question("日本", marked),
+        question("Z/1", encoded(marked()), points=()),
+        question("日本", marked, points=(Point(1, 2.5),)),
         question("twice", str(files / "b" / "x.png")),
     ]
     questions[0] = Question(**{**{f: getattr(questions[0], f) for f in Question.__dataclass_fields__}, "answer": "A"})

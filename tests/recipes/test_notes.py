@@ -34,7 +34,9 @@ def test_the_papers_value_stands_beside_another() -> None:
     assert beside("hart", "protocol.name=direct")["name: direct"] == "# paper: locate_answer"
 
 
-@pytest.mark.parametrize("name", ["hart", "hart-full", "mgpo", "mgpo-sft", "mgpo-grpo", "lfpc-1", "lfpc-2", "demo"])
+@pytest.mark.parametrize(
+    "name", ["hart", "hart-full", "mgpo", "mgpo-sft", "mgpo-grpo", "lfpc-1", "lfpc-2", "counting", "demo"]
+)
 def test_what_the_papers_give_is_what_the_recipes_take(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.published

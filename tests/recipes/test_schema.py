@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer
+from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer, PointThenCount, ZoomTool
 from foveate.recipes import RecipeError, dump_recipe, load_recipe, recipe_names
 
 OWN = PixelBudget(3136, 1_003_520)
@@ -62,7 +62,22 @@ def test_a_note_about_a_setting_that_there_is_not_is_refused(tmp_path: Path, not
         load_recipe(tmp_path / "mine.yaml")
 
 
-@pytest.mark.parametrize("name", ["hart", "demo", "grpo", "mgpo"])
+def test_counting_has_mgpos_objective_and_only_its_twin_needs_true_points() -> None:
+    plain, pointing = load_recipe("counting"), load_recipe("counting-points")
+    assert plain.objective == pointing.objective == load_recipe("mgpo").objective
+    assert plain.build_protocol(OWN) == pointing.build_protocol(OWN) == PointThenCount(OWN)
+    assert plain.rewards == {"accuracy": 1.0}
+    assert pointing.rewards == {"accuracy": 1.0, "points": 1.0}
+    assert [name for name in recipe_names() if load_recipe(name).needs_points] == ["counting-points"]
+    assert not pointing.needs_regions
+
+
+def test_another_protocol_brings_its_own_settings_alone() -> None:
+    assert load_recipe("hart", ["protocol.name=zoom"]).build_protocol(OWN) == ZoomTool(3, OWN, OWN)
+    assert load_recipe("hart", ["protocol.name=locate_answer"]).protocol == load_recipe("hart").protocol
+
+
+@pytest.mark.parametrize("name", ["hart", "demo", "grpo", "mgpo", "counting"])
 def test_recipes_of_one_stage_stay_so(name: str) -> None:
     assert load_recipe(name).stages == ["rl"]
 

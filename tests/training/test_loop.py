@@ -25,6 +25,7 @@ from foveate.training.checkpoints import CheckpointError, checkpoints
 from foveate.training.update import Scored
 
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
+COUNTED = Scenes(SceneConfig(size=448, kind="count"), seed=3, length=64)
 SMALL = ("optimisation.questions_per_step=3", "rollout.group_size=4", "optimisation.steps=4")
 
 FOR_THE_EMBEDDED_MODEL = (
@@ -176,17 +177,41 @@ def test_a_recipe_that_rewards_boxes_sees_them_and_refuses_data_without(tmp_path
     train(tmp_path / "stage-1", [question.without_regions() for question in SCENES], first_stage)
 
 
-@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo", "mgpo-grpo", "lfpc-2"])
+def test_true_points_are_seen_by_the_recipe_that_rewards_them_and_by_no_other(tmp_path: Path) -> None:
+    settings = [*SMALL, *FOR_THE_EMBEDDED_MODEL, "optimisation.steps=1"]
+    plain, rewarded = (load_recipe(name, settings) for name in ("counting", "counting-points"))
+    for chosen, seen in ((plain, False), (rewarded, True)):
+        trainer = Trainer(chosen, load(), COUNTED, tmp_path / f"{seen}")
+        assert all((question.points is not None) == seen and not question.regions for question in trainer.questions)
+    [row] = train(tmp_path / "with", COUNTED, rewarded)
+    assert {"accuracy", "points"} <= row.keys()
+    unknown = [question.without_regions() for question in COUNTED]
+    with pytest.raises(
+        TrainingError, match=r"'scene-.*' has no true points, which the recipe 'counting-points' rewards"
+    ):
+        train(tmp_path / "without", unknown, rewarded)
+    train(tmp_path / "plain", COUNTED, plain)
+    train(tmp_path / "plain-without", unknown, plain)
+    assert same(weights(tmp_path / "plain"), weights(tmp_path / "plain-without"))
+
+
+def test_a_question_with_nothing_to_count_can_be_trained_on(tmp_path: Path) -> None:
+    chosen = load_recipe("counting-points", [*SMALL, *FOR_THE_EMBEDDED_MODEL, "optimisation.steps=1"])
+    train(tmp_path, [replace(question, points=(), answer="0") for question in COUNTED[:4]], chosen)
+
+
+@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo", "mgpo-grpo", "lfpc-2", "counting", "counting-points"])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, name: str) -> None:
     chosen = load_recipe(name, [*SMALL, *FOR_THE_EMBEDDED_MODEL])
-    train(tmp_path / "whole", chosen=chosen)
+    questions = COUNTED if "counting" in name else SCENES
+    train(tmp_path / "whole", questions, chosen)
 
     def stop_after_two(report: StepReport) -> None:
         trainer.stop_requested = report.step == 1
 
-    trainer = Trainer(chosen, load(), SCENES, tmp_path / "parts", observers=[stop_after_two])
+    trainer = Trainer(chosen, load(), questions, tmp_path / "parts", observers=[stop_after_two])
     assert len(trainer.run()) == 2
-    resumed = Trainer(chosen, load(), SCENES, tmp_path / "parts").run(resume=True)
+    resumed = Trainer(chosen, load(), questions, tmp_path / "parts").run(resume=True)
     assert [row["step"] for row in resumed] == [2, 3]
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     assert (tmp_path / "whole/rollouts.jsonl").read_text() == (tmp_path / "parts/rollouts.jsonl").read_text()

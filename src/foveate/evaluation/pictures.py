@@ -1,7 +1,8 @@
-"""Drawing boxes on pictures, and pictures as data URLs.
+"""Drawing boxes and points on pictures, and pictures as data URLs.
 
 Predicted boxes are thick, solid and orange on black; true boxes thin, dashed and blue on white: told apart without
-colour vision, and seen on any ground. All boxes are in pixels of the picture that is given.
+colour vision, and seen on any ground. Predicted points are orange discs. All are in pixels of the picture that is
+given.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
-from foveate.regions import Box, Size
+from foveate.regions import Box, Point, Size
 
 Edges = tuple[int, int, int, int]
 """left, top, right, bottom in whole pixels; right and bottom are outside."""
@@ -48,11 +49,12 @@ def annotated(
     *,
     true: Sequence[Box] = (),
     predicted: Sequence[Box] = (),
+    points: Sequence[Point] = (),
     max_side: int | None = None,
     enlarge: bool = False,
     labels: bool = True,
 ) -> Image.Image:
-    """A copy of the picture with frames around the boxes; lines and letters grow with it.
+    """A copy of the picture with frames around the boxes and discs on the points; lines and letters grow with it.
 
     A frame lies around its box, or inside where the picture ends.
 
@@ -60,6 +62,7 @@ def annotated(
         image: upright, as from `images.open_image`; it is not changed.
         true: in pixels of `image`.
         predicted: in pixels of `image`.
+        points: predicted, in pixels of `image`.
         max_side: a larger picture is scaled down to this.
         enlarge: whether a smaller one is enlarged to it (nearest neighbour).
         labels: whether each frame says what it is.
@@ -74,6 +77,8 @@ def annotated(
     placed = [(_edges(box.scaled(*factors), canvas.size), style) for box, style in styled]
     for edges, style in placed:
         _draw_frame(pen, edges, canvas.size, style)
+    for point in points:
+        _draw_point(pen, point.scaled(*factors), canvas.size)
     for edges, style in placed if labels else ():
         _draw_label(pen, edges, canvas.size, style)
     return canvas
@@ -117,6 +122,12 @@ def _draw_frame(pen: ImageDraw.ImageDraw, edges: Edges, size: Size, style: Style
     for bar in _bars(_shrunk(outer, casing), width):
         for piece in _dashes(bar, 4 * width) if style.dashed else [bar]:
             _fill(pen, piece, style.colour)
+
+
+def _draw_point(pen: ImageDraw.ImageDraw, point: Point, size: Size) -> None:
+    radius = max(2.0, 3 * _unit(size))
+    pen.circle(point.coordinates, radius + _casing(size), fill=PREDICTED.casing)
+    pen.circle(point.coordinates, radius, fill=PREDICTED.colour)
 
 
 def _grown(edges: Edges, by: int, size: Size) -> Edges:

@@ -47,7 +47,7 @@ def family_of(generator: Generator) -> dict[str, Any]:
 
 
 def fingerprint(question: Question) -> bytes:
-    """A digest of a question: its words, true boxes and picture, but not of where its file lies."""
+    """A digest of a question: its words, true boxes and points, and picture, but not of where its file lies."""
     words: dict[str, object] = {
         "id": question.id,
         "text": question.text,
@@ -58,6 +58,8 @@ def fingerprint(question: Question) -> bytes:
     }
     if question.view_pixels is not None:  # only where it is: digests of data without it stay as they were
         words["view_pixels"] = question.view_pixels
+    if question.points is not None:
+        words["points"] = [point.coordinates for point in question.points]
     digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
     digest.update(hashlib.sha256(_encoded(question.image)).digest())
     return digest.digest()

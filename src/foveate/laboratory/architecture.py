@@ -6,6 +6,7 @@ The classes are transformers' own; only sizes and vocabulary are ours. Files are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -60,19 +61,26 @@ CHAT_TEMPLATE = (
 names the object. In a chat format of the usual length this little a model does not learn to look."""
 
 
-def vocabulary() -> list[str]:
-    """All tokens in the order of their ids: special tokens, words, whole numbers."""
+STUDY_WORDS = ("zoom", "point", "count")
+"""What other protocols than the closed loop say: words of the bases of a study, after all others."""
+
+
+def vocabulary(more: Sequence[str] = ()) -> list[str]:
+    """All tokens in the order of their ids: special tokens, words, whole numbers, and `more`."""
     coordinates = range(0, LARGEST_COORDINATE + 1, GRID)
     numbers = sorted({*range(10), *coordinates})
-    return [*SPECIALS, *_WORDS, *COLOURS, *SHAPES, *(str(number) for number in numbers)]
+    return [*SPECIALS, *_WORDS, *COLOURS, *SHAPES, *(str(number) for number in numbers), *more]
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(more: Sequence[str] = ()) -> PreTrainedTokenizerFast:
     """One token a word; capitals, punctuation and filler words are dropped, unknown words become `<|unk|>`.
 
     "Which digit is on the card coloured red?" is the single token `red`.
+
+    Args:
+        more: words that the shipped model does not have.
     """
-    tokens = vocabulary()
+    tokens = vocabulary(more)
     core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNKNOWN))
     core.normalizer = normalizers.Sequence(
         [
@@ -164,9 +172,11 @@ def make_image_processor() -> Qwen2VLImageProcessorPil:
     )
 
 
-def save_checkpoint(model: Qwen2_5_VLForConditionalGeneration, directory: str | Path) -> None:
+def save_checkpoint(
+    model: Qwen2_5_VLForConditionalGeneration, directory: str | Path, more_words: Sequence[str] = ()
+) -> None:
     """Writes model, tokenizer and image processor where transformers' `from_pretrained` finds them."""
     folder = Path(directory)
     model.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
+    make_tokenizer(more_words).save_pretrained(folder)
     make_image_processor().save_pretrained(folder)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from foveate.images import View, crop_view, full_view
+from foveate.images import PixelBudget, View, crop_view, full_view
 from foveate.laboratory.architecture import BUDGET, GRID, MERGED
 from foveate.questions.scenes import Card, SceneConfig, layout
 from foveate.questions.scenes.drawing import draw
@@ -21,7 +21,9 @@ SIZES = (512, 512, 512, 1024)
 CROPS = 2
 """Crops per scene."""
 _VISIBLE = 0.8
-"""Share of the writing that a crop must hold for its card to count as legible."""
+"""Share of the writing that a picture must hold for its card to count as legible."""
+_LEGIBLE_PX = 6
+"""Height that writing needs for that, in pixels of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Example:
     cards: tuple[Card, ...]
     view: Seen
     crops: tuple[Seen, ...]
+    boxes: tuple[Box, ...]
+    """Where each crop was cut, in pixels of the view, as the model would write it."""
 
 
 def written_box(box: Box, size: Size) -> tuple[int, int, int, int]:
@@ -82,45 +86,67 @@ def located(box: Box, rng: random.Random, size: Size) -> Box:
     return Box(*written_box(wanted or box, size))
 
 
+@dataclass(frozen=True, slots=True)
+class Optics:
+    """Which scenes are shown, and in how many pixels.
+
+    Attributes:
+        scenes: in turn.
+        views: budgets of the small view, drawn at random for each scene.
+        crops: budget of a crop.
+    """
+
+    scenes: tuple[SceneConfig, ...]
+    views: tuple[PixelBudget, ...] = (BUDGET,)
+    crops: PixelBudget = BUDGET
+
+
+SHIPPED = Optics(tuple(SceneConfig(size=size) for size in SIZES))
+"""What the shipped base was made with."""
+
+
 class Examples(Dataset[Example]):
     """Example `index` of the endless set `seed`."""
 
-    def __init__(self, seed: int, length: int, sizes: tuple[int, ...] = SIZES) -> None:
+    def __init__(self, seed: int, length: int, optics: Optics = SHIPPED) -> None:
         self.seed = seed
         self.length = length
-        self.configs = [SceneConfig(size=size) for size in sizes]
+        self.optics = optics
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Example:
-        config = self.configs[index % len(self.configs)]
+        config = self.optics.scenes[index % len(self.optics.scenes)]
         plan = layout(config, self.seed, index)
         image = draw(config, plan)
         rng = random.Random(f"example/{self.seed}/{index}")
-        view = full_view(image, BUDGET, MERGED)
-        crops = []
+        budget = self.optics.views[0] if len(self.optics.views) == 1 else rng.choice(self.optics.views)
+        view = full_view(image, budget, MERGED)
+        crops, boxes = [], []
         for card in rng.sample(plan.cards, min(CROPS, len(plan.cards))):
-            box = located(view.from_original(card.box), rng, view.size)
-            crops.append(crop_view(image, view.to_original(box), BUDGET, MERGED))
-        return Example(plan.cards, seen(view, plan.cards, small=True), tuple(seen(crop, plan.cards) for crop in crops))
+            boxes.append(located(view.from_original(card.box), rng, view.size))
+            crops.append(crop_view(image, view.to_original(boxes[-1]), self.optics.crops, MERGED))
+        shown = tuple(seen(crop, plan.cards) for crop in crops)
+        return Example(plan.cards, seen(view, plan.cards), shown, tuple(boxes))
 
 
-def seen(view: View, cards: Sequence[Card], *, small: bool = False) -> Seen:
-    """A view and where the cards are on it; on a `small` view no writing is legible."""
+def seen(view: View, cards: Sequence[Card]) -> Seen:
+    """A view and where the cards are on it; writing counts as legible where enough of it is seen large enough."""
     boxes = [view.from_original(card.box).clipped(view.size) for card in cards]
-    legible = [not small and iog(view.source, card.writing_box) >= _VISIBLE for card in cards]
-    ink = [view.from_original(card.writing_box) if read else None for card, read in zip(cards, legible, strict=True)]
-    return Seen(np.asarray(view.image), tuple(boxes), tuple(ink))
+    ink = [view.from_original(card.writing_box) for card in cards]
+    covered = [iog(view.source, card.writing_box) >= _VISIBLE for card in cards]
+    legible = [i if read and i.height >= _LEGIBLE_PX else None for i, read in zip(ink, covered, strict=True)]
+    return Seen(np.asarray(view.image), tuple(boxes), tuple(legible))
 
 
-def batches(seed: int, steps: int, scenes: int) -> Iterator[list[Example]]:
+def batches(seed: int, steps: int, scenes: int, optics: Optics = SHIPPED) -> Iterator[list[Example]]:
     """`steps` lists of `scenes` fresh examples, made in one background process, in an order fixed by the seed."""
     if not scenes:
         yield from ([] for _ in range(steps))
         return
     loader = DataLoader(
-        Examples(seed, steps * scenes),
+        Examples(seed, steps * scenes, optics),
         batch_size=scenes,
         collate_fn=list,
         num_workers=1,

@@ -11,13 +11,23 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from foveate.laboratory.architecture import IMAGE, MERGED, PAD, PATCH, VISION_END, VISION_START, vocabulary
+from foveate.laboratory.architecture import (
+    IMAGE,
+    MERGED,
+    PAD,
+    PATCH,
+    STUDY_WORDS,
+    VISION_END,
+    VISION_START,
+    vocabulary,
+)
 from foveate.laboratory.examples import Seen
 from foveate.regions import Size
 
 _MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
 _STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
-IDS = {token: i for i, token in enumerate(vocabulary())}
+IDS = {token: i for i, token in enumerate(vocabulary(STUDY_WORDS))}
+"""Of the shipped model, and after these the words that only bases of a study have."""
 _IGNORED = -100
 _ADAMW_SHARE = 0.3
 """AdamW's learning rate as a share of Muon's."""
@@ -42,17 +52,20 @@ def encode_images(model: Qwen2_5_VLForConditionalGeneration, images: Sequence[Se
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One sequence to learn: images, then the prompt's words, then the reply.
+    """One sequence to learn.
 
     Attributes:
-        images: indices into the encoded images.
-        prompt: words after the images.
+        prompt: words, and images as their indices among those encoded, in the order in which they are shown.
         reply: words to learn, the end token among them.
     """
 
-    images: tuple[int, ...]
-    prompt: tuple[str, ...]
+    prompt: tuple[int | str, ...]
     reply: tuple[str, ...]
+
+    @property
+    def images(self) -> list[int]:
+        """The images shown, in order."""
+        return [part for part in self.prompt if isinstance(part, int)]
 
 
 def logits_and_labels(
@@ -96,7 +109,8 @@ def _hidden(
     positions_ABL = torch.zeros(3, len(ids), length, dtype=torch.long)
     for b, (row, line) in enumerate(zip(ids, lines, strict=True)):
         ids_BL[b, : len(row)] = torch.tensor(row)
-        positions_ABL[:, b, : len(row)] = _positions(tuple(images[i].size for i in line.images), len(row))
+        shown = tuple(images[part].size if isinstance(part, int) else None for part in line.prompt)
+        positions_ABL[:, b, : len(row)] = _positions(shown, len(row))
     embeds_BLD = model.model.language_model.embed_tokens(ids_BL)
     used = torch.cat([features[i] for line in lines for i in line.images])
     embeds_BLD = embeds_BLD.masked_scatter((ids_BL == IDS[IMAGE])[..., None], used)
@@ -107,21 +121,33 @@ def _hidden(
 
 
 def _ids(line: Line, images: Sequence[Seen]) -> list[int]:
-    """Images and prompt as token ids."""
+    """The prompt as token ids."""
     ids: list[int] = []
-    for i in line.images:
-        tokens = (images[i].size[0] // MERGED) * (images[i].size[1] // MERGED)
+    for part in line.prompt:
+        if isinstance(part, str):
+            ids.append(IDS[part])
+            continue
+        tokens = (images[part].size[0] // MERGED) * (images[part].size[1] // MERGED)
         ids += [IDS[VISION_START], *[IDS[IMAGE]] * tokens, IDS[VISION_END]]
-    return ids + [IDS[word] for word in line.prompt]
+    return ids
 
 
 @lru_cache(maxsize=4096)
-def _positions(sizes: tuple[Size, ...], length: int) -> Tensor:
-    """Rotary positions (3, length) as Qwen lays them out: an image spans its grid from one start, text counts on."""
+def _positions(prompt: tuple[Size | None, ...], length: int) -> Tensor:
+    """Rotary positions (3, length) as Qwen lays them out: an image spans its grid from one start, text counts on.
+
+    Args:
+        prompt: the size of each image and None for each word.
+        length: of the whole sequence, the reply included.
+    """
     parts: list[Tensor] = []
     start = taken = 0
-    for width, height in sizes:
-        columns, rows = width // MERGED, height // MERGED
+    for size in prompt:
+        if size is None:
+            parts.append(torch.full((3, 1), start))
+            start, taken = start + 1, taken + 1
+            continue
+        columns, rows = size[0] // MERGED, size[1] // MERGED
         row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
         grid = torch.stack([torch.zeros_like(row), row, column]).reshape(3, -1)
         after = start + 1 + max(rows, columns)

@@ -31,7 +31,7 @@ def pointing_lines(examples: Sequence[Example], rng: random.Random, *, right: in
             box = example.view.boxes[shown]
             assert box is not None  # the view shows the whole scene
             reply = tuple(str(c) for c in written_box(box, example.view.size))
-            lines.append(Line((i,), (word, example.cards[asked].colour), (*reply, END)))
+            lines.append(Line((i, word, example.cards[asked].colour), (*reply, END)))
     return lines
 
 
@@ -58,6 +58,6 @@ def answer_lines(examples: Sequence[Example], rng: random.Random, *, blind: floa
             else:
                 context = (i, image) if rng.random() < 0.25 else (image,)
             card = example.cards[asked]
-            lines.append(Line(context, (ANSWER, card.colour), (card.writing, END)))
+            lines.append(Line((*context, ANSWER, card.colour), (card.writing, END)))
             image += 1
     return lines

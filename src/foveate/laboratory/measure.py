@@ -44,8 +44,8 @@ def measure(
     images = [draw(config, plan) for plan in plans]
     cards = [plan.cards for plan in plans]
     views = [full_view(image, BUDGET, MERGED) for image in images]
-    shown = [seen(view, own, small=True) for view, own in zip(views, cards, strict=True)]
-    lines = [Line((i,), (LOCATE, own[0].colour), ()) for i, own in enumerate(cards)]
+    shown = [seen(view, own) for view, own in zip(views, cards, strict=True)]
+    lines = [Line((i, LOCATE, own[0].colour), ()) for i, own in enumerate(cards)]
     figures: dict[str, float] = {}
     for name, temperature in (("sampled", 1.0), ("greedy", 0.0)):
         replies = generate(model, shown, lines, temperature, length=5)
@@ -65,7 +65,7 @@ def generate(
     features = encode_images(model, images)
     replies: list[list[str]] = [[] for _ in lines]
     for _ in range(length):
-        grown = [Line(line.images, (*line.prompt, *reply), ()) for line, reply in zip(lines, replies, strict=True)]
+        grown = [Line((*line.prompt, *reply), ()) for line, reply in zip(lines, replies, strict=True)]
         logits_BV = next_logits(model, images, features, grown)
         for reply, token in zip(replies, _choose(logits_BV, temperature), strict=True):
             reply.append(_WORDS[token])
@@ -157,7 +157,7 @@ def _accuracy(
     contexts: Sequence[tuple[int, ...]],
     cards: Sequence[Sequence[Card]],
 ) -> float:
-    lines = [Line(context, (ANSWER, own[0].colour), ()) for context, own in zip(contexts, cards, strict=True)]
+    lines = [Line((*context, ANSWER, own[0].colour), ()) for context, own in zip(contexts, cards, strict=True)]
     replies = generate(model, images, lines, 0.0, length=2)
     right = [reply == [own[0].writing, "<|im_end|>"] for reply, own in zip(replies, cards, strict=True)]
     return sum(right) / len(right)

@@ -24,7 +24,7 @@ _HEIGHTS = (10, 26)
 """Least and greatest height of a digit, in pixels."""
 
 
-def sheet(rng: random.Random) -> tuple[Seen, Tensor]:
+def sheet(rng: random.Random, heights: tuple[int, int] = _HEIGHTS) -> tuple[Seen, Tensor]:
     """A 112 x 112 picture of nine digits, and the targets of its visual tokens as `dense.targets` gives them."""
     red, green, blue = (min(255, max(0, c + rng.randint(-14, 14))) for c in rng.choice(list(COLOURS.values())))
     image = Image.new("RGB", (VIEW_SIDE, VIEW_SIDE), (red, green, blue))
@@ -33,7 +33,7 @@ def sheet(rng: random.Random) -> tuple[Seen, Tensor]:
     cell = VIEW_SIDE / _CELLS
     for place in range(_CELLS**2):
         row, column = divmod(place, _CELLS)
-        text, height = str(rng.randrange(10)), rng.randint(*_HEIGHTS)
+        text, height = str(rng.randrange(10)), rng.randint(*heights)
         x1, y1, x2, y2 = ink_box(text, height)
         x = round(column * cell + rng.uniform(0, cell - (x2 - x1)))
         y = round(row * cell + rng.uniform(0, cell - (y2 - y1)))

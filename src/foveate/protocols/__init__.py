@@ -12,10 +12,11 @@ from foveate.protocols.base import (
     Subject,
     Turn,
 )
+from foveate.protocols.count import PointThenCount
 from foveate.protocols.direct import Direct
 from foveate.protocols.ground import GroundAndAnswer, GroundThenAnswer
 from foveate.protocols.locate import LocateThenAnswer
-from foveate.protocols.parsing import ParsedBoxes, parse_boxes
+from foveate.protocols.parsing import ParsedBoxes, ParsedPoints, parse_boxes, parse_points
 from foveate.protocols.zoom import ZoomTool
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "GroundThenAnswer",
     "LocateThenAnswer",
     "ParsedBoxes",
+    "ParsedPoints",
+    "PointThenCount",
     "Problem",
     "Protocol",
     "Stop",
@@ -37,4 +40,5 @@ __all__ = [
     "is_right",
     "parse_answer",
     "parse_boxes",
+    "parse_points",
 ]

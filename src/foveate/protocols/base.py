@@ -13,7 +13,7 @@ from PIL import Image
 from foveate.context import Context
 from foveate.images import PixelBudget, View, crop_view, full_view
 from foveate.questions.schema import Question
-from foveate.regions import Box, Frame
+from foveate.regions import Box, Frame, Point
 
 
 class Problem(StrEnum):
@@ -21,12 +21,14 @@ class Problem(StrEnum):
 
     NO_BOX = "no_box"
     """Nothing that could be read as a box."""
+    NO_POINT = "no_point"
+    """Nothing that could be read as a point, though objects were counted."""
     MALFORMED = "malformed"
-    """A box with the wrong number of coordinates, or with one that is not a finite number."""
+    """A box or a point with the wrong number of coordinates, or with one that is not a finite number."""
     REVERSED = "reversed"
     """x1 >= x2 or y1 >= y2."""
     OUTSIDE = "outside"
-    """A box not wholly inside the image that the model saw."""
+    """A box or a point not wholly inside the image that the model saw."""
     TOO_MANY = "too_many"
     """More boxes than asked for; the first ones count."""
     OVER_LENGTH = "over_length"
@@ -82,6 +84,7 @@ class Turn:
         boxes: valid boxes of a locating turn, in original pixels.
         located: whether this turn was asked for boxes.
         problem: what was wrong with the output, if anything.
+        points: valid points of a turn that was asked to point, in original pixels.
     """
 
     context: Context
@@ -89,6 +92,7 @@ class Turn:
     boxes: tuple[Box, ...] = ()
     located: bool = False
     problem: Problem | None = None
+    points: tuple[Point, ...] = ()
 
 
 class FamilyTraits(Interface):

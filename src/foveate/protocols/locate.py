@@ -29,6 +29,8 @@ class LocateThenAnswer(Protocol):
             paper is silent, so this is an assumption), or the answer turn gets the full image instead.
         view_budget: pixels of the full image; the family's own where None.
         crop_budget: pixels of each crop; the view's where None.
+        answer_view_budget: pixels of the full image where the answer turn shows it; the view's where None. Sharper than
+            the view that was pointed at, it lets the answer come from elsewhere than the crop.
 
     Raises:
         ValueError: `max_boxes` is under 1, or `without_region` is none of the two.
@@ -39,6 +41,7 @@ class LocateThenAnswer(Protocol):
     without_region: WithoutRegion = "stop"
     view_budget: PixelBudget | None = None
     crop_budget: PixelBudget | None = None
+    answer_view_budget: PixelBudget | None = None
 
     def __post_init__(self) -> None:
         if self.max_boxes < 1:
@@ -60,7 +63,8 @@ class LocateThenAnswer(Protocol):
             return Stop(StopReason.NO_REGION)
         views = (subject.crop_view(box, self.crop_budget or self.view_budget) for box in located.boxes)
         crops = tuple({view.key: view for view in views}.values())  # boxes within one pixel give the same crop
-        full = () if crops and self.withhold_full_image else located.context.views[:1]
+        withheld = crops and self.withhold_full_image
+        full = () if withheld else (subject.full_view(self.answer_view_budget or self.view_budget),)
         asked = prompts.answer(question, family.box_style, crops=len(crops), withheld=not full)
         return Ask(Context.user(*full, *crops, asked), final=True)
 

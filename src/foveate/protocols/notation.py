@@ -1,4 +1,4 @@
-"""Finding the boxes in a reply, in whatever notation a model wrote them. Time linear in the text."""
+"""Finding the boxes or the points in a reply, in whatever notation a model wrote them. Time linear in the text."""
 
 from __future__ import annotations
 
@@ -32,6 +32,28 @@ def written_boxes(text: str) -> list[Corners]:
         return list(_bare_lines(text))
     clearest = max(explicit for explicit, _ in reader.found)
     return [corners for explicit, corners in reader.found if explicit is clearest]
+
+
+def written_points(text: str) -> list[Corners]:
+    """Every tuple of coordinates that the text gives as a point, in order; not all have two coordinates.
+
+    That is numbers alone in square brackets, two of them in round ones, and objects with `x` and `y`.
+    """
+    found: list[Corners] = []
+    groups = [tree_of(plain(text.rpartition("</think>")[2]))]
+    while groups:
+        group = groups.pop()
+        numbers = group.numbers()
+        if numbers is not None and group.kind in ("[", "("):
+            if not group.closed:
+                found.append(numbers[:1])  # cut off: its last number may be half a number
+            elif group.kind == "[" or len(numbers) == 2:
+                found.append(numbers)
+        elif group.kind == "{" and (point := _named_point(group)) is not None:
+            found.append(point)
+        else:
+            groups += reversed([item for item in group.items if isinstance(item, Group)])
+    return found
 
 
 _BOX_KEYS = frozenset(
@@ -231,8 +253,14 @@ def _point(item: Item | None) -> Corners | None:
         return None
     numbers = item.numbers()
     if numbers is None:
-        by_key = {entry.key: value_of(next(iter(entry.items), None)) for entry in _entries(item)}
-        numbers = tuple(value for name in ("x", "y") if (value := by_key.get(name)) is not None)
+        return _named_point(item)
+    return numbers if len(numbers) == 2 else None
+
+
+def _named_point(group: Group) -> Corners | None:
+    """(x, y) of a group that has both by name."""
+    by_key = {entry.key: value_of(next(iter(entry.items), None)) for entry in _entries(group)}
+    numbers = tuple(value for name in ("x", "y") if (value := by_key.get(name)) is not None)
     return numbers if len(numbers) == 2 else None
 
 

@@ -1,7 +1,7 @@
-r"""A reply that holds both a box and an answer: what of it may be read as the answer.
+r"""A reply that holds both coordinates and an answer: what of it may be read as the answer.
 
-Coordinates are never the answer, nor is the label of a box. What a reply says in `\boxed{}` or `<answer>` is the
-answer, wherever it stands; otherwise the answer is read from what is left when the boxes are taken out.
+Coordinates are never the answer, nor is the label of a box or a point. What a reply says in `\boxed{}` or `<answer>`
+is the answer, wherever it stands; otherwise the answer is read from what is left when the coordinates are taken out.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ def divided(text: str, box_style: str) -> tuple[str, str]:
     single number.
     """
     if box_style != "short":
-        return text, _beside_boxes(text)
+        return text, beside_coordinates(text)
     words = text.split()
     leading = next((i for i, word in enumerate(words) if not _NUMBER.fullmatch(word)), len(words))
     corners = min(leading, 4) if leading > 1 else 0
     return " ".join(words[:corners]), " ".join(words[corners:])
 
 
-def _beside_boxes(text: str) -> str:
+def beside_coordinates(text: str) -> str:
+    """The part of a reply that the answer is read from, boxes and points taken out; it may be empty."""
     text = text.rpartition("</think>")[2]
     if (final := final_answer(text)) is not None:
         return "" if written_boxes(final) else text

@@ -1,13 +1,14 @@
-"""Reading boxes from what a model wrote: which of them are valid, and where they lie in the original."""
+"""Reading boxes and points from what a model wrote: which are valid, and where they lie in the original."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from foveate.protocols.base import Problem
-from foveate.protocols.notation import Corners, written_boxes
-from foveate.regions import Box, Frame, Size, to_original
+from foveate.protocols.notation import Corners, written_boxes, written_points
+from foveate.regions import Box, Frame, Point, Size, frame_extent, point_to_original, to_original
 
 MAX_BOXES = 16
 """Boxes beyond this many in one reply are a problem, not an answer."""
@@ -46,7 +47,7 @@ def parse_boxes(
     Raises:
         ValueError: an unknown frame.
     """
-    width, height = (1000, 1000) if Frame(frame) is Frame.THOUSAND else input_size
+    width, height = frame_extent(frame, input_size)
     boxes: list[Box] = []
     problem: Problem | None = None
     for corners in written_boxes(text):
@@ -76,12 +77,44 @@ def _wrong(corners: Corners, width: int, height: int) -> Problem | None:
     return Problem.OUTSIDE if x1 < 0 or y1 < 0 or x2 > width or y2 > height else None
 
 
-def _checked(corners: tuple[float, ...], width: int, height: int) -> tuple[Box | None, Problem | None]:
-    if len(corners) != 4 or not all(math.isfinite(c) for c in corners):
-        return None, Problem.MALFORMED
-    x1, y1, x2, y2 = corners
-    if x1 >= x2 or y1 >= y2:
-        return None, Problem.REVERSED
-    if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-        return None, Problem.OUTSIDE
-    return Box(x1, y1, x2, y2), None
+class ParsedPoints(NamedTuple):
+    """Points in original pixels, and what was wrong with the reply, if anything (the first problem met)."""
+
+    points: tuple[Point, ...]
+    problem: Problem | None
+
+
+def parse_points(text: str, frame: Frame | str, input_size: Size, original_size: Size) -> ParsedPoints:
+    """Reads the points of a reply and maps them to the original image. Any text is read: nothing is raised over it.
+
+    Understood, whole or broken: JSON and Python (`point_2d`, `point` or any other key, lists of pairs, objects with `x`
+    and `y`; coordinates as numbers or strings) and `[x, y]` or `(x, y)` in prose.
+
+    A point is valid when it has two finite coordinates and lies in the image that the model saw, edges included; others
+    are left out and named in `problem`. That there is none is no problem here. A point written twice counts twice.
+
+    Args:
+        text: the reply.
+        frame: `"pixel"` (of the input as the model saw it) or `"thousand"` (0 to 1000).
+        input_size: width and height of the image as the model saw it.
+        original_size: width and height of the original, upright image.
+
+    Raises:
+        ValueError: an unknown frame.
+    """
+    return valid_points(written_points(text), frame, input_size, original_size)
+
+
+def valid_points(written: Iterable[Corners], frame: Frame | str, input_size: Size, original_size: Size) -> ParsedPoints:
+    """As `parse_points`, for coordinates that are read already."""
+    extent = frame_extent(frame, input_size)
+    points: list[Point] = []
+    problem: Problem | None = None
+    for coordinates in written:
+        if len(coordinates) != 2 or not all(math.isfinite(c) for c in coordinates):
+            problem = problem or Problem.MALFORMED
+        elif not (point := Point(*coordinates)).inside(extent):
+            problem = problem or Problem.OUTSIDE
+        else:
+            points.append(point_to_original(point, frame, input_size, original_size))
+    return ParsedPoints(tuple(points), problem)

@@ -93,6 +93,20 @@ def answer(question: Question, box_style: str, *, crops: int = 0, withheld: bool
     return "\n".join([*parts, *_question(question)])
 
 
+def count(question: Question, frame: Frame, shown: Size, box_style: str) -> str:
+    """Asks for a point on each counted object, then for the count."""
+    if box_style == "short":
+        return f"count {question.text}"
+    where = _FRAMES[frame].format(width=shown[0], height=shown[1])
+    asked = (
+        f"Question: {question.text}\nFirst point at each object that counts, as JSON: "
+        f'[{{"point_2d": [x, y], "label": "..."}}], in {where}; [] where there is none.'
+    )
+    if question.choices:
+        return f"{asked}\n{_choices(question.choices)}\nThen answer with the letter of the right choice in \\boxed{{}}."
+    return f"{asked} Then give the count, a number, in \\boxed{{}}."
+
+
 def reference_answer(question: Question, box_style: str) -> str:
     """The right answer in the words that a model is asked to give it in: what supervised fine-tuning teaches."""
     return question.answer if box_style == "short" else f"\\boxed{{{question.answer}}}"

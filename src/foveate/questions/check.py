@@ -24,6 +24,7 @@ class CheckReport:
         bad_rows: those that cannot be used, with the mends.
         warnings: those that can be used but look wrong.
         with_regions: good rows with true regions.
+        with_points: good rows with true points, be it that there is none.
         with_choices: good rows with choices.
         with_view_pixels: good rows with a pixel budget of their own.
         categories: good rows by category, those without one left out.
@@ -36,6 +37,7 @@ class CheckReport:
     bad_rows: tuple[BadRow, ...]
     warnings: tuple[BadRow, ...]
     with_regions: int
+    with_points: int
     with_choices: int
     with_view_pixels: int
     categories: dict[str, int]
@@ -59,6 +61,7 @@ class CheckReport:
             "good": self.good,
             "bad": len(self.bad_rows),
             "with_regions": self.with_regions,
+            "with_points": self.with_points,
             "with_choices": self.with_choices,
             "with_view_pixels": self.with_view_pixels,
             "categories": self.categories,
@@ -81,6 +84,8 @@ class CheckReport:
                 f"{self.with_choices} with choices, {self.good - self.with_choices} open; "
                 f"{self.with_regions} with true regions",
             ]
+        if self.with_points:
+            lines.append(f"{self.with_points} with true points")
         if self.with_view_pixels:
             lines.append(f"{self.with_view_pixels} with a pixel budget of their own for the full image")
         if self.categories:
@@ -108,7 +113,7 @@ def check_file(
     """
     file = find_file(path)
     rows, bad, warnings, sizes = 0, [], [], []
-    regions = choices = view_pixels = 0
+    regions = points = choices = view_pixels = 0
     categories: Counter[str] = Counter()
     for scanned in scan(file, _decoded_size if decode else header_size, image_folder):
         rows += 1
@@ -120,6 +125,7 @@ def check_file(
             sizes.append(scanned.outcome.size)
         if question := scanned.outcome.question:
             regions += bool(question.regions)
+            points += question.points is not None
             choices += question.choices is not None
             view_pixels += question.view_pixels is not None
             categories.update([question.category] if question.category is not None else [])
@@ -131,6 +137,7 @@ def check_file(
         bad_rows=tuple(bad),
         warnings=tuple(warnings),
         with_regions=regions,
+        with_points=points,
         with_choices=choices,
         with_view_pixels=view_pixels,
         categories=dict(sorted(categories.items())),

@@ -78,9 +78,9 @@ def load_questions(
     """Reads questions, one a row, from a .jsonl or .parquet file or a folder with `questions.jsonl` or `.parquet`.
 
     Keys: `id`, `image` (path relative to the file, bytes, or base64), `question`, `answer`; optional `choices`,
-    `regions` (true boxes in original pixels, nested levels as lists), `category` and `view_pixels` (the most pixels
-    of the full image that are shown). The header of every picture is looked at; pictures are decoded when they are
-    used.
+    `regions` (true boxes in original pixels, nested levels as lists), `points` (where the counted objects are, [x, y]
+    in original pixels; [] says that there is none), `category` and `view_pixels` (the most pixels of the full image
+    that are shown). The header of every picture is looked at; pictures are decoded when they are used.
 
     Args:
         path: the file or folder.

@@ -17,7 +17,7 @@ from foveate.images import ImageError, ImageSource
 from foveate.questions.pictures import image_source
 from foveate.questions.problems import Problem, kind
 from foveate.questions.schema import Question, QuestionRow, Region
-from foveate.regions import Box, Size
+from foveate.regions import Point, Size
 
 _MENDS = {
     "id": "give every row its own text or number",
@@ -28,6 +28,7 @@ _MENDS = {
     "regions": "write each box as corners [x1, y1, x2, y2] in pixels of the original, upright picture",
     "category": "write a text, or leave the key out",
     "view_pixels": "write a whole number, width x height of the full image as it is to be shown, or leave the key out",
+    "points": "write each counted object as [x, y] in pixels of the original, upright picture; [] where there is none",
 }
 """The keys of a row, each with what it should hold."""
 
@@ -73,6 +74,8 @@ def _schema_problems(error: ValidationError) -> Iterator[Problem]:
                 yield Problem(place, f"is {kind(given)}", mend)
             case "missing" | "too_short" | "too_long" if key == "regions":
                 yield Problem("regions", "have a box that is not four numbers", mend)
+            case "missing" | "too_short" | "too_long" if key == "points":
+                yield Problem(_place(key, item["loc"][:2]), "is not two numbers", mend)
             case _:
                 yield Problem(place, item["msg"][0].lower() + item["msg"][1:], mend)
 
@@ -113,7 +116,7 @@ def regions_in(row: QuestionRow, size: Size) -> tuple[tuple[Region, ...], list[P
                 problems.append(
                     Problem(
                         f"regions[{number}][{level}]",
-                        f"{_numbers(box)} is not inside the picture of {width} x {height} pixels",
+                        f"{_numbers(box.corners)} is not inside the picture of {width} x {height} pixels",
                         _MENDS["regions"] + (" (is the picture turned by its EXIF data?)" if turned else ""),
                     )
                 )
@@ -126,8 +129,31 @@ def regions_in(row: QuestionRow, size: Size) -> tuple[tuple[Region, ...], list[P
     return tuple(kept), problems, warnings
 
 
-def _numbers(box: Box) -> str:
-    return "[" + ", ".join(f"{corner:g}" for corner in box.corners) + "]"
+def points_in(row: QuestionRow, size: Size) -> tuple[tuple[Point, ...] | None, list[Problem]]:
+    """The true points inside a picture of `size` (original, upright pixels), None where the row says nothing of them.
+
+    Returns:
+        points, and problems that make the row unusable.
+    """
+    if row.points is None:
+        return None, []
+    width, height = size
+    coordinates = [coordinate for pair in row.points for coordinate in pair]
+    if coordinates and max(coordinates) <= 1 and min(coordinates) >= 0 and min(size) > 1:
+        mend = f"multiply x by the width, {width}, and y by the height, {height}"
+        return None, [Problem("points", "are in fractions of the picture, not in pixels", mend)]
+    problems, points = [], []
+    for number, pair in enumerate(row.points):
+        if math.isfinite(sum(map(abs, pair))) and (point := Point(*pair)).inside(size):
+            points.append(point)
+        else:
+            what = f"{_numbers(pair)} is not inside the picture of {width} x {height} pixels"
+            problems.append(Problem(f"points[{number}]", what, _MENDS["points"]))
+    return tuple(points), problems
+
+
+def _numbers(coordinates: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{coordinate:g}" for coordinate in coordinates) + "]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +190,8 @@ def build_question(
         mend = "write the picture again from its source, as PNG, JPEG or WebP"
         return Outcome(problems=(Problem("image", f"cannot be used ({error})", mend),))
     regions, problems, warnings = regions_in(row, size)
-    if problems:
+    points, wrong_points = points_in(row, size)
+    if problems := problems + wrong_points:
         return Outcome(None, size, tuple(problems), tuple(warnings))
     question = Question(
         id=row.id,
@@ -175,5 +202,6 @@ def build_question(
         regions=regions,
         category=row.category,
         view_pixels=row.view_pixels,
+        points=points,
     )
     return Outcome(question, size, (), tuple(warnings))

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from foveate.images import ImageSource
-from foveate.regions import Box
+from foveate.regions import Box, Point
 
 Region = tuple[Box, ...]
 """One true region as nested boxes, smallest first: the smallest sufficient box, then wider contexts."""
@@ -28,6 +28,8 @@ class Question:
         regions: the true regions in pixels of the original (upright) image. For evaluation, and for rewards only
             where a recipe says so: `without_regions` is what an annotation-free recipe trains on.
         category: for scores by category.
+        points: where the counted objects are, in pixels of the original (upright) image: () where there is none to
+            count, None where it is not known. Who may see them is as for the regions.
         view_pixels: at most so many pixels of the full image are shown, whatever the protocol's budget, as chosen for
             this question (LFPC, `training.resolution`); None for the protocol's. Crops are not concerned.
     """
@@ -40,10 +42,11 @@ class Question:
     regions: tuple[Region, ...] = ()
     category: str | None = None
     view_pixels: int | None = None
+    points: tuple[Point, ...] | None = None
 
     def without_regions(self) -> Question:
-        """The same question with no true box in it."""
-        return replace(self, regions=())
+        """The same question with no true box and no true point in it."""
+        return replace(self, regions=(), points=None)
 
 
 def choice_letters(count: int) -> list[str]:
@@ -64,6 +67,7 @@ class QuestionRow(BaseModel):
     regions: list[list[tuple[float, float, float, float]]] | None = None
     category: str | None = None
     view_pixels: int | None = None
+    points: list[tuple[float, float]] | None = None
 
     @field_validator("id", "answer", mode="before")
     @classmethod
@@ -146,6 +150,7 @@ def row_of(question: Question, image: str) -> dict[str, Any]:
         "regions": [[list(box.corners) for box in levels] for levels in question.regions] or None,
         "category": question.category,
         "view_pixels": question.view_pixels,
+        "points": None if question.points is None else [list(point.coordinates) for point in question.points],
     }
     return {key: value for key, value in row.items() if value is not None}
 

@@ -12,8 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool
-from foveate.rewards import NEED_REGIONS, TERMS
+from foveate.protocols import (
+    Direct,
+    GroundAndAnswer,
+    GroundThenAnswer,
+    LocateThenAnswer,
+    PointThenCount,
+    Protocol,
+    ZoomTool,
+)
+from foveate.rewards import NEED_POINTS, NEED_REGIONS, TERMS
 
 PositiveInt = Annotated[int, Field(gt=0)]
 StageName = Literal["rl", "sft"]
@@ -34,6 +42,8 @@ class Images(_Section):
     min_pixels: PositiveInt | None = None
     max_pixels: PositiveInt | None = None
     crop_max_pixels: PositiveInt | None = None
+    answer_max_pixels: PositiveInt | None = None
+    """Of the full image where the answer turn of `locate_answer` shows it; as when locating where None."""
 
     def view_budget(self, own: PixelBudget) -> PixelBudget:
         """The budget of the full image."""
@@ -42,6 +52,10 @@ class Images(_Section):
     def crop_budget(self, own: PixelBudget) -> PixelBudget:
         """The budget of one crop."""
         return _budget(self.min_pixels, self.crop_max_pixels or self.max_pixels, own)
+
+    def answer_budget(self, own: PixelBudget) -> PixelBudget | None:
+        """The budget of the full image beside its crops, where it has one of its own."""
+        return _budget(self.min_pixels, self.answer_max_pixels, own) if self.answer_max_pixels else None
 
 
 def _budget(least: int | None, most: int | None, own: PixelBudget) -> PixelBudget:
@@ -75,6 +89,7 @@ class LocateSettings(_Section):
             without_region=self.without_region,
             view_budget=images.view_budget(own),
             crop_budget=images.crop_budget(own),
+            answer_view_budget=images.answer_budget(own),
         )
 
 
@@ -114,11 +129,23 @@ class ZoomSettings(_Section):
         )
 
 
+class CountSettings(_Section):
+    """Point at each object that counts, then give the count."""
+
+    name: Literal["count"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return PointThenCount(view_budget=images.view_budget(own))
+
+
 class Objective(_Section):
     """AP-GRPO; k = 0 is GRPO."""
 
     scale_rewards: Literal["group", "none"] = "group"
     k: float = Field(default=0.0, ge=0, lt=1)
+    difficulty: float = Field(default=0.0, ge=0, le=1)
+    """Weighs the policy term of a whole group by 1 + difficulty (0.5 - mean reward): hard questions count more."""
     beta: float = Field(default=0.04, ge=0)
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
@@ -190,7 +217,7 @@ class Recipe(_Section):
     stages: list[StageName] = Field(default=["rl"], min_length=1)
     """In this order; each starts from the weights of the one before."""
     protocol: Annotated[
-        DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings,
+        DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings | CountSettings,
         Field(discriminator="name"),
     ]
     images: Images = Images()
@@ -269,6 +296,11 @@ class Recipe(_Section):
     def needs_regions(self) -> bool:
         """Whether a reward of the stage `rl` looks at true boxes; no other part of the training may see them."""
         return bool(NEED_REGIONS & self.rewards.keys())
+
+    @property
+    def needs_points(self) -> bool:
+        """The same of true points."""
+        return bool(NEED_POINTS & self.rewards.keys())
 
     def build_protocol(self, own: PixelBudget) -> Protocol:
         """The protocol, for a family whose processor has the pixel budget `own`."""
@@ -367,7 +399,7 @@ def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom")
+_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom", "count")
 
 
 def _where(location: tuple[int | str, ...]) -> str:

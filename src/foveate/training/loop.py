@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class StepReport:
     Attributes:
         steps: of the stage.
         metrics: what is logged; observers add to it by what they return.
-        groups: as the loop saw them, without true boxes.
+        groups: as the loop saw them, without true boxes or points.
         indices: where in the data the groups' questions stand, so that an observer who has the boxes can measure.
     """
 
@@ -58,25 +58,31 @@ Observer = Callable[[StepReport], Mapping[str, float] | None]
 _SETTINGS: Mapping[StageName, str] = {"rl": "optimisation", "sft": "sft"}
 
 
-class _WithoutRegions(LazyQuestions):
-    """A data set as an annotation-free run sees it: no question has a true box."""
+class _Annotated(LazyQuestions):
+    """A data set as a run may see it: true boxes and true points only where its rewards look at them."""
 
-    def __init__(self, questions: Sequence[Question]) -> None:
-        self._questions = questions
+    def __init__(self, questions: Sequence[Question], *, regions: bool, points: bool) -> None:
+        self._questions, self._regions, self._points = questions, regions, points
 
     def __len__(self) -> int:
         return len(self._questions)
 
     def question(self, place: int) -> Question:
-        return self._questions[place].without_regions()
+        whole = self._questions[place]
+        bare = whole.without_regions()
+        return replace(
+            bare,
+            regions=whole.regions if self._regions else bare.regions,
+            points=whole.points if self._points else bare.points,
+        )
 
 
 class Trainer:
     """Trains a model by one stage of a recipe and writes everything to a run folder.
 
     `run_dir` gets recipe.yaml, metrics.jsonl (a row per step), rollouts.jsonl (a row per episode) and checkpoints/.
-    True boxes are taken out of the questions before anything else, so that neither rewards nor prompts can see them,
-    unless the stage is `rl` and the recipe names a reward term that needs them.
+    True boxes and true points are taken out of the questions before anything else, so that neither rewards nor prompts
+    can see them, unless the stage is `rl` and the recipe names a reward term that needs the ones or the others.
 
     Args:
         recipe: the resolved recipe.
@@ -109,7 +115,8 @@ class Trainer:
             raise TrainingError("there are no questions to train on")
         self.recipe, self.run_dir, self.stage_name = recipe, run_dir, stage or recipe.stages[0]
         self._sees_regions = self.stage_name == "rl" and recipe.needs_regions
-        self.questions = questions if self._sees_regions else _WithoutRegions(questions)
+        self._sees_points = self.stage_name == "rl" and recipe.needs_points
+        self.questions = _Annotated(questions, regions=self._sees_regions, points=self._sees_points)
         self.seed, self.save_every, self.observers = seed, save_every, observers
         self.accelerator = accelerator or Accelerator()
         self.order = order_of(recipe, self.stage_name, len(questions), seed)
@@ -173,6 +180,11 @@ class Trainer:
             raise TrainingError(
                 f"question {question.id!r} has no true box, which the recipe {self.recipe.name!r} rewards: give every "
                 "question `regions`, or choose a recipe that needs none"
+            )
+        if self._sees_points and question.points is None:
+            raise TrainingError(
+                f"question {question.id!r} has no true points, which the recipe {self.recipe.name!r} rewards: give "
+                "every question `points`, [] where there is nothing to count, or choose a recipe that needs none"
             )
         return question
 

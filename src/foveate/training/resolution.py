@@ -217,12 +217,12 @@ def select_resolutions(
 
 
 def _opened(question: Question) -> Question:
-    """The question with its picture in memory, and without true boxes."""
+    """The question with its picture in memory, and without true boxes or points."""
     try:
         image = open_image(question.image)
     except ImageError as error:
         raise ImageError(f"question {question.id}: {error}") from error
-    return replace(question, image=lambda: image, regions=())
+    return replace(question.without_regions(), image=lambda: image)
 
 
 def _answer(episode: Episode, multiple: int, seconds: float) -> Answer:

@@ -102,7 +102,11 @@ class Updater:
         weights = _concatenated(
             [
                 ap_grpo_weights(
-                    torch.tensor(one.rewards), objective.k, objective.beta, scale_rewards=objective.scale_rewards
+                    torch.tensor(one.rewards),
+                    objective.k,
+                    objective.beta,
+                    scale_rewards=objective.scale_rewards,
+                    difficulty=objective.difficulty,
                 )
                 for one in scored
             ]

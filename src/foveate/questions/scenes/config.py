@@ -10,7 +10,7 @@ from foveate.questions.scenes.lettering import ink_size
 from foveate.questions.scenes.palette import CODE_LETTERS, COLOURS, SHAPES, WORDS
 from foveate.regions import Size
 
-Kind = Literal["read", "compare", "relation"]
+Kind = Literal["read", "compare", "relation", "count"]
 Writing = Literal["digit", "word", "code"]
 NamedBy = Literal["colour", "shape"]
 
@@ -20,6 +20,8 @@ LEGIBLE_PX = 8
 """Writing lower than this is not legible even in the original."""
 GAP = 0.015
 """Least distance between two cards or pieces of clutter, as a share of the scene's side."""
+MOST_COUNTED = 6
+"""The greatest answer of a `count` question."""
 _CROWDED = 0.45
 """Cards and clutter, gaps included, may take this share of the picture; random places are found quickly below it."""
 
@@ -38,10 +40,13 @@ class SceneConfig:
             embedded model's 112 x 112.
         writing_px: height of the writing; by default what makes it `WRITING_IN_VIEW_PX` high on the small view.
         kind: `read` the writing on one card; `compare` the writing on two (needs two crops); `relation`, which of two
-            is further left or higher up (a control: needs no writing, so looking closer does not help).
+            is further left or higher up (a control: needs no writing, so looking closer does not help); `count` the
+            cards of one colour or shape, which several cards may share.
         multiple_choice: whether the question comes with lettered choices.
         writing: what is written on the cards. Independent of a card's colour, shape and place.
         named_by: how a question names a card.
+        prior: share of the cards that carry the digit which belongs to their colour, whatever was drawn for the rest:
+            so much can be guessed from the question alone. Only digits have one.
 
     Raises:
         ValueError: a knob is out of range, or they exclude each other; the message says which to turn.
@@ -57,6 +62,7 @@ class SceneConfig:
     multiple_choice: bool = False
     writing: Writing = "digit"
     named_by: NamedBy = "colour"
+    prior: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", Kind), ("writing", Writing), ("named_by", NamedBy)):
@@ -68,6 +74,8 @@ class SceneConfig:
             raise ValueError(f"view_pixels is {self.view_pixels}: the small view needs pixels")
         if self.distractors < 0:
             raise ValueError(f"distractors is {self.distractors}: it counts pieces of clutter, 0 or more")
+        if not 0 <= self.prior <= 1 or (self.prior and self.writing != "digit"):
+            raise ValueError(f"prior is {self.prior} for {self.writing}s: it is a share, 0 to 1, and only of digits")
         self._check_cards()
         self._check_writing()
 
@@ -75,7 +83,9 @@ class SceneConfig:
         least, most = self.cards
         fewest = 1 if self.kind == "read" else 2
         limit = len(COLOURS) if self.named_by == "colour" else len(SHAPES)
-        if not fewest <= least <= most <= limit:
+        if self.kind == "count" and not fewest <= least <= most:
+            raise ValueError(f"cards is {self.cards}: a 'count' question needs {fewest} <= least <= most")
+        if self.kind != "count" and not fewest <= least <= most <= limit:
             raise ValueError(
                 f"cards is {self.cards}: a {self.kind!r} question needs {fewest} <= least <= most <= {limit}, "
                 f"for there are {limit} {self.named_by}s to tell them apart"
@@ -97,7 +107,8 @@ class SceneConfig:
                 f"least {LEGIBLE_PX}, or lower view_pixels"
             )
         shapes = self.fitting_shapes()
-        if not shapes or (self.named_by == "shape" and len(shapes) < self.cards[1]):
+        needed = 2 if self.kind == "count" else self.cards[1] if self.named_by == "shape" else 1
+        if len(shapes) < needed:
             raise ValueError(
                 f"{self.writing}s of {self.writing_height} px do not fit on enough cards of {self.smallest_card} px: "
                 "lower writing_px or raise card_side"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from foveate.questions.scenes.config import CLUTTER, GAP, SceneConfig
+from foveate.questions.scenes.config import CLUTTER, GAP, MOST_COUNTED, SceneConfig
 from foveate.questions.scenes.lettering import ink_box
 from foveate.questions.scenes.palette import CODE_LETTERS, COLOURS, SHAPES, WORDS, Colour
 from foveate.questions.schema import Region
@@ -59,7 +59,7 @@ class Layout:
 
 
 def layout(config: SceneConfig, seed: int, index: int) -> Layout:
-    """The scene's plan; the same for every kind of question asked about it."""
+    """The scene's plan; the same for every kind of question, but that of `count` has other colours or shapes."""
     rng = random.Random(f"layout/{seed}/{index}")
     number = rng.randint(*config.cards)
     sides = [rng.uniform(*config.card_side) * config.side for _ in range(number)]
@@ -109,13 +109,25 @@ def _clutter(rng: random.Random, box: Box) -> Clutter:
 
 def _cards(rng: random.Random, config: SceneConfig, squares: list[Box]) -> tuple[Card, ...]:
     number = len(squares)
-    colours = rng.sample(list(COLOURS), number)
     shapes = config.fitting_shapes()
-    names = rng.sample(shapes, number) if number <= len(shapes) else rng.choices(shapes, k=number)
-    texts = [_writing(rng, config) for _ in squares]
+    if config.kind == "count":
+        colours, names = _repeated(rng, list(COLOURS), number), _repeated(rng, shapes, number)
+    else:
+        colours = rng.sample(list(COLOURS), number)
+        names = rng.sample(shapes, number) if number <= len(shapes) else rng.choices(shapes, k=number)
+    texts = [_writing(rng, config, colour) for colour in colours]
     while number > 1 and len(set(texts)) == 1:  # `compare` needs two that differ
-        texts = [_writing(rng, config) for _ in squares]
+        texts = [_writing(rng, config, colour) for colour in colours]
     return tuple(_card(rng, config, *parts) for parts in zip(squares, colours, names, texts, strict=True))
+
+
+def _repeated(rng: random.Random, names: list[str], number: int) -> list[str]:
+    """`number` names: the first one 1 to `MOST_COUNTED` times, equally often each; the others as chance has it."""
+    first, *others = rng.sample(names, len(names))
+    times = rng.randint(1, min(number, MOST_COUNTED))
+    rest = [first] * (times - 1) + rng.choices(others, k=number - times)
+    rng.shuffle(rest)
+    return [first, *rest]
 
 
 def _card(rng: random.Random, config: SceneConfig, square: Box, colour: str, shape: str, text: str) -> Card:
@@ -149,7 +161,9 @@ def _within(square: Box, part: Box) -> Box:
     return Box(scaled.x1 + square.x1, scaled.y1 + square.y1, scaled.x2 + square.x1, scaled.y2 + square.y1)
 
 
-def _writing(rng: random.Random, config: SceneConfig) -> str:
+def _writing(rng: random.Random, config: SceneConfig, colour: str) -> str:
+    if config.prior and rng.random() < config.prior:
+        return str(list(COLOURS).index(colour))
     match config.writing:
         case "digit":
             return str(rng.randrange(10))

@@ -9,13 +9,13 @@ from itertools import permutations
 from PIL import Image
 
 from foveate.questions.lazy import LazyQuestions
-from foveate.questions.scenes.config import SceneConfig
+from foveate.questions.scenes.config import MOST_COUNTED, SceneConfig
 from foveate.questions.scenes.drawing import draw
 from foveate.questions.scenes.layout import Card, Layout, layout, region
 from foveate.questions.schema import Question, choice_letters
 
 _OPTIONS = 4
-"""Choices of a `read` question."""
+"""Choices of a `read` or a `count` question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,14 @@ class SceneImage:
 def scene(config: SceneConfig, seed: int, index: int) -> Question:
     """Question `index` of the endless set `seed`: a function of its arguments alone.
 
-    The layout does not depend on the kind of question, so that kinds can be compared on the same pictures.
+    The layout does not depend on the kind of question, so that kinds can be compared on the same pictures; but for
+    `count`, whose cards share colours (or shapes). Its true regions are the cards that count, without their writing,
+    which nobody has to read, and its true points the centres of those cards.
     """
     plan = layout(config, seed, index)
     rng = random.Random(f"question/{config.kind}/{seed}/{index}")
-    text, answer, wrong, cards = _ask(rng, config, plan)
+    counts = config.kind == "count"
+    text, answer, wrong, cards = _count(rng, config, plan) if counts else _ask(rng, config, plan)
     choices = None
     if config.multiple_choice:
         options = [answer, *wrong]
@@ -51,8 +54,9 @@ def scene(config: SceneConfig, seed: int, index: int) -> Question:
         text=text,
         answer=answer,
         choices=choices,
-        regions=tuple(region(card) for card in cards),
+        regions=tuple((card.box,) if counts else region(card) for card in cards),
         category=config.kind,
+        points=tuple(card.box.centre for card in cards) if counts else None,
     )
 
 
@@ -78,11 +82,20 @@ def _ask(rng: random.Random, config: SceneConfig, plan: Layout) -> tuple[str, st
                 (pair, axis) for pair in permutations(plan.cards, 2) for axis in (0, 1) if _clearly_apart(*pair, axis)
             ]
             (first, second), axis = rng.choice(triples)
-            right = min(first, second, key=lambda card: _centre(card)[axis])
+            right = min(first, second, key=lambda card: card.box.centre.coordinates[axis])
             opening = f"Which card is {('further left', 'higher up')[axis]}"
     text = f"{opening}, the one {_naming(config, first)} or the one {_naming(config, second)}?"
     other = second if right is first else first
     return text, _name(config, right), [_name(config, other)], [first, second]
+
+
+def _count(rng: random.Random, config: SceneConfig, plan: Layout) -> tuple[str, str, list[str], list[Card]]:
+    """As `_ask`, of the cards that share the first one's name."""
+    asked = plan.cards[0]
+    cards = [card for card in plan.cards if _name(config, card) == _name(config, asked)]
+    others = [str(number) for number in range(1, MOST_COUNTED + 1) if number != len(cards)]
+    text = f"What number of cards is {_naming(config, asked)}?"
+    return text, str(len(cards)), rng.sample(others, _OPTIONS - 1), cards
 
 
 def _name(config: SceneConfig, card: Card) -> str:
@@ -114,13 +127,10 @@ def _like(rng: random.Random, writing: str) -> str:
     )
 
 
-def _centre(card: Card) -> tuple[float, float]:
-    return ((card.box.x1 + card.box.x2) / 2, (card.box.y1 + card.box.y2) / 2)
-
-
 def _clearly_apart(first: Card, second: Card, axis: int) -> bool:
     """Whether the order along an axis is plain: the centres are at least half a card apart."""
-    return abs(_centre(first)[axis] - _centre(second)[axis]) >= max(first.square.width, second.square.width) / 2
+    centres = [card.box.centre.coordinates[axis] for card in (first, second)]
+    return abs(centres[0] - centres[1]) >= max(first.square.width, second.square.width) / 2
 
 
 class Scenes(LazyQuestions):

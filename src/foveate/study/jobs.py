@@ -1,0 +1,241 @@
+"""A job of a study: a method trained with a seed and measured, in its own folder, which makes one job."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from foveate.evaluation.probes import REPLACEMENTS, Case, Replacement, probe
+from foveate.evaluation.runner import Attempt, evaluate
+from foveate.evaluation.scores import source_commit
+from foveate.families import VLM
+from foveate.generators import LocalGenerator, Sampling
+from foveate.images import ImageSource, View, open_image
+from foveate.questions.readers import load_questions
+from foveate.questions.scenes import SceneImage, Scenes, layout
+from foveate.questions.schema import Question
+from foveate.recipes import Recipe, StageName, load_recipe
+from foveate.regions import Box, iog
+from foveate.runs import load_policy, stage_folders
+from foveate.study.design import Base, Method, Way
+from foveate.study.results import Cell, write_cell
+from foveate.traces import read_rows
+from foveate.training import Trainer
+from foveate.training.checkpoints import checkpoints, steps_done
+from foveate.training.order import order_of
+from foveate.training.split import split_questions
+
+HELD_OUT_SEED = 7_919
+"""Of the scenes that every trained model is measured on."""
+TRAINING_SEED = 1_000
+"""Of the scenes that seed 0 trains on; seed 1 has the next, and so on. The laboratory's bases have others again."""
+SCENES = 960
+"""For each stage of a training: as many as its updates take, each once."""
+_DESIGN = "design"
+"""Holds the digest of the job that a run folder belongs to."""
+
+
+class Job(NamedTuple):
+    """What is run: a method from its base with a seed, measured on so many held-out questions."""
+
+    method: Method
+    base: Base
+    seed: int
+    held_out: int
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.method.name}, seed {self.seed}"
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """With the method's settings; None for a base that is measured as it is."""
+        return load_recipe(self.method.recipe, self.method.settings) if self.method.recipe else None
+
+    @property
+    def digest(self) -> str:
+        """Differs where anything does that the result depends on."""
+        recipe = self.recipe and self.recipe.model_dump(mode="json")
+        told = [asdict(self.method), asdict(self.base), recipe, self.seed, self.held_out]
+        return blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
+
+
+class Places(NamedTuple):
+    """Where a job finds what it starts from and puts what it makes.
+
+    Attributes:
+        study: the study's folder.
+        base: the checkpoint of the job's base.
+        selected: questions with the resolutions that the base chose; None where the method takes none.
+    """
+
+    study: Path
+    base: str
+    selected: Path | None = None
+
+    def run_of(self, method: str, seed: int) -> Path:
+        """The run folder of a method's training."""
+        return self.study / "runs" / method / f"seed-{seed}"
+
+    def cell_of(self, job: Job) -> Path:
+        """The file of a job's cell."""
+        return self.study / "cells" / f"{job.method.name}-seed-{job.seed}.json"
+
+
+def is_done(job: Job, places: Places) -> bool:
+    """Whether the job's cell is there, and of the same design."""
+    note = places.run_of(job.method.name, job.seed) / _DESIGN
+    return places.cell_of(job).is_file() and note.is_file() and note.read_text(encoding="utf-8") == job.digest
+
+
+def run_job(job: Job, places: Places) -> None:
+    """Trains and measures. What a job that was stopped had done is not done again, unless its design has changed."""
+    folder, cell = places.run_of(job.method.name, job.seed), places.cell_of(job)
+    note = folder / _DESIGN
+    if not note.is_file() or note.read_text(encoding="utf-8") != job.digest:
+        shutil.rmtree(folder, ignore_errors=True)
+        cell.unlink(missing_ok=True)
+        folder.mkdir(parents=True)
+        note.write_text(job.digest, encoding="utf-8")
+    model = _train(job, places, folder) if job.recipe else places.base
+    held_out = _held_out(job)
+    measured = measures(load_policy(model), job.method.ways, held_out, job.seed)
+    write_cell(
+        cell,
+        Cell(
+            method=job.method.name,
+            base=job.base.name,
+            seed=job.seed,
+            questions=tuple(question.id for question in held_out),
+            measures={name: tuple(values) for name, values in measured.items()},
+            training=_spent(job, folder),
+            commit=source_commit(),
+        ),
+    )
+
+
+def _train(job: Job, places: Places, folder: Path) -> str:
+    """Every stage in turn; returns where the last one's weights are."""
+    recipe, model = job.recipe, _start_of(job, places)
+    assert recipe is not None
+    questions = _questions(job, recipe, places)
+    for stage, own in stage_folders(recipe, folder).items():
+        steps = order_of(recipe, stage, len(questions[stage]), job.seed).steps
+        if steps_done(own / "checkpoints") < steps:
+            trainer = Trainer(
+                recipe, load_policy(model), questions[stage], own, stage=stage, seed=job.seed, save_every=steps // 2
+            )
+            trainer.run(resume=True)
+        for older in checkpoints(own / "checkpoints")[:-1]:
+            shutil.rmtree(older)
+        model = str(own)
+    return model
+
+
+def _start_of(job: Job, places: Places) -> str:
+    """The base, or what another method made of it with the same seed."""
+    return str(places.run_of(job.method.after, job.seed)) if job.method.after else places.base
+
+
+def _questions(job: Job, recipe: Recipe, places: Places) -> Mapping[StageName, Sequence[Question]]:
+    """The questions of each stage, the same for all methods of a base and seed."""
+    if job.method.selected:
+        assert places.selected is not None
+        return {recipe.stages[0]: load_questions(places.selected)}
+    seed = TRAINING_SEED + job.seed
+    scenes = Scenes(job.base.scenes, seed=seed, length=SCENES * len(recipe.stages))
+    return split_questions(scenes, recipe.split) if len(recipe.stages) == 2 else {recipe.stages[0]: scenes}
+
+
+class _Drawn:
+    """A scene's picture, drawn once."""
+
+    def __init__(self, scene: ImageSource) -> None:
+        assert isinstance(scene, SceneImage)
+        self.scene, self._picture = scene, open_image(scene)
+
+    def __call__(self) -> Image.Image:
+        return self._picture
+
+
+def _held_out(job: Job) -> list[Question]:
+    scenes = Scenes(job.base.scenes, seed=HELD_OUT_SEED, length=job.held_out)
+    return [replace(question, image=_Drawn(question.image)) for question in scenes]
+
+
+def wrong_card(case: Case) -> View:
+    """The crop of another card of the same scene: a good crop, of the wrong place."""
+    drawn = case.question.image
+    assert isinstance(drawn, _Drawn)
+    plan = layout(drawn.scene.config, drawn.scene.seed, drawn.scene.index)
+    asked = {region[-1] for region in case.question.regions}
+    return case.cut(case.rng.choice([card.box for card in plan.cards if card.box not in asked]))
+
+
+_PROBES: Mapping[str, Replacement] = {**REPLACEMENTS, "wrong_card": wrong_card}
+
+
+def measures(
+    vlm: VLM, ways: Mapping[str, Way], questions: Sequence[Question], seed: int
+) -> dict[str, list[float | None]]:
+    """What a model does on each question, by way of asking: `WAY/FIGURE`, sampled as in training.
+
+    Figures are accuracy, iog and iou (best over boxes, 0 without one), area and valid; under `answer:PROBE` whether the
+    answer turn is right when it is asked again, greedily, with that in the crop's place.
+    """
+    generator = LocalGenerator(vlm)
+    found: dict[str, list[float | None]] = {}
+    for name, way in ways.items():
+        recipe = load_recipe(way.recipe, way.settings)
+        protocol, longest = recipe.build_protocol(vlm.family.budget), recipe.rollout.max_new_tokens
+        keep = None if way.probed else 0
+        sampling = Sampling(recipe.rollout.temperature, longest)
+        asked = evaluate(questions, protocol, generator, sampling=sampling, seed=seed, keep=keep)
+        attempts = [scored.attempts[0] for scored in asked.scored]
+        found |= {f"{name}/{figure}": values for figure, values in _figures(questions, attempts).items()}
+        if way.probed:
+            again = probe(asked.groups, protocol, generator, _PROBES, max_new_tokens=longest)
+            found |= {f"{name}/answer:{replaced}": values for replaced, values in again.items()}
+    return found
+
+
+def _figures(questions: Sequence[Question], attempts: Sequence[Attempt]) -> dict[str, list[float | None]]:
+    figures: dict[str, list[float | None]] = {
+        "accuracy": [float(attempt.right) for attempt in attempts],
+        "iog": [_best_iog(question, attempt) for question, attempt in zip(questions, attempts, strict=True)],
+        "iou": [attempt.grounding.mean_iou for attempt in attempts],
+        "area": [attempt.grounding.box_area for attempt in attempts],
+        "valid": [attempt.figure("valid_boxes") for attempt in attempts],
+        "calls": [float(len(attempt.boxes)) for attempt in attempts],
+    }
+    return {name: values for name, values in figures.items() if any(value is not None for value in values)}
+
+
+def _best_iog(question: Question, attempt: Attempt) -> float | None:
+    """Of the one true region's smallest level."""
+    if attempt.grounding.iog30 is None:
+        return None
+    [region] = question.regions
+    return max((iog(Box(*corners), region[0]) for corners in attempt.boxes), default=0.0)
+
+
+def _spent(job: Job, folder: Path) -> dict[str, float]:
+    """Updates, rollouts and seconds of the training."""
+    recipe, spent = job.recipe, {"updates": 0, "rollouts": 0, "seconds": 0.0}
+    if recipe is None:
+        return spent
+    for stage, own in stage_folders(recipe, folder).items():
+        rows = read_rows(own / "metrics.jsonl")
+        size = recipe.optimisation.questions_per_step * recipe.rollout.group_size
+        spent["updates"] += len(rows)
+        spent["rollouts"] += len(rows) * size if stage == "rl" else 0
+        spent["seconds"] += sum(row["seconds"] for row in rows)
+    return spent

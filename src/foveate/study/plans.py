@@ -1,0 +1,274 @@
+"""The studies themselves, all of it data: `full`, which docs/evidence.md is made from, and `quick`, to see one work in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from foveate.laboratory.variants import COUNTED, CROP, LEGIBLE, PARTLY, UNREADABLE, scenes
+from foveate.questions.scenes import SceneConfig
+from foveate.study.claims import Claim, Comparison
+from foveate.study.design import SHIPPED, Base, Method, Study, Way
+from foveate.study.report import FIGURES, Group, Sweep
+
+STEPS = 60
+_BUDGET = (
+    "optimisation.learning_rate=5e-4",
+    "optimisation.schedule=linear",
+    f"optimisation.steps={STEPS}",
+    "optimisation.questions_per_step=16",
+    "optimisation.questions_per_update=16",
+    "rollout.group_size=8",
+    "rollout.max_new_tokens=12",
+)
+"""The same for every training by reinforcement."""
+_SFT = ("sft.learning_rate=5e-4", "sft.questions_per_update=16", "rollout.max_new_tokens=12")
+
+
+def _view(pixels: int) -> tuple[str, str]:
+    return f"images.max_pixels={pixels}", f"images.crop_max_pixels={CROP.max_pixels}"
+
+
+_SEEN = _view(LEGIBLE.max_pixels)
+_LOOP = (*_SEEN, "protocol.max_boxes=1", "rollout.max_new_tokens=12")
+_KEPT = (*_LOOP, "protocol.withhold_full_image=false", "protocol.without_region=full_image")
+LOOP = Way("hart", _LOOP)
+"""The closed loop, which every model can be asked in."""
+
+
+def _hart(name: str, about: str, base: str = "view", more: tuple[str, ...] = (), own: tuple[str, ...] = ()) -> Method:
+    """The closed loop or a variant of it; `own` are settings that its way of being asked shares."""
+    settings = (*_BUDGET, *_LOOP, "objective.beta=0.005", *own, *more)
+    ways = {"own": Way("hart", (*_LOOP, *own), probed=True), "loop": LOOP}
+    return Method(name, about, base, "hart", settings, ways=ways)
+
+
+def _kept(name: str, about: str, pixels: int) -> Method:
+    own = ("protocol.withhold_full_image=false", f"images.answer_max_pixels={pixels}")
+    return _hart(name, about, own=own)
+
+
+_FULL = {"full": Way("hart", _KEPT, probed=True), "loop": LOOP}
+"""How models are asked that have seen the full image beside their crops: HART after its stage of SFT."""
+
+_HART = _hart("hart", "HART's closed loop, k = 0.6")
+_HART = Method(_HART.name, _HART.about, "view", "hart", _HART.settings, ways={**_HART.ways, **_FULL})
+_LEAKS = (
+    _HART,
+    _kept("kept-unreadable", "the full image kept in the answer turn, at 56 px a side", UNREADABLE.max_pixels),
+    _kept("kept-partly", "the same at 84 px", PARTLY.max_pixels),
+    _kept("kept-legible", "the same at 112 px", LEGIBLE.max_pixels),
+)
+
+
+def _preference(prior: int, k: float) -> Method:
+    base = f"prior-{prior}" if prior else "view"
+    settings = (f"objective.k={k:g}",)
+    return _hart(
+        f"k{round(100 * k):02d}-prior-{prior}", f"closed loop, k = {k:g}, prior {prior / 100:g}", base, settings
+    )
+
+
+def _difficulty(prior: int) -> Method:
+    settings = ("objective.k=0", "objective.difficulty=1")
+    return _hart(
+        f"difficulty-prior-{prior}",
+        f"closed loop, groups weighed by difficulty, prior {prior / 100:g}",
+        f"prior-{prior}",
+        settings,
+    )
+
+
+def _mgpo(name: str, about: str, recipe: str, pixels: int) -> Method:
+    seen = _view(pixels)
+    asked = (*seen, "rollout.max_new_tokens=12")
+    ways = {"own": Way(recipe, asked, probed=recipe == "mgpo"), "loop": LOOP}
+    if recipe == "mgpo":
+        ways["three"] = Way(recipe, (*asked, "protocol.turns=3"))
+    return Method(name, about, "view", recipe, (*_BUDGET, *seen), ways=ways)
+
+
+_MGPO = _mgpo("mgpo", "MGPO's two turns", "mgpo", LEGIBLE.max_pixels)
+_GRPO = _mgpo("grpo", "GRPO, coordinates and answer in one turn", "mgpo-grpo", LEGIBLE.max_pixels)
+_SMALL = (
+    _mgpo("mgpo-84", "MGPO on a view of 84 px", "mgpo", PARTLY.max_pixels),
+    _mgpo("grpo-84", "GRPO, one turn, on a view of 84 px", "mgpo-grpo", PARTLY.max_pixels),
+)
+
+
+def _staged(name: str, about: str, stages: str, seconds: int) -> Method:
+    settings = (*_BUDGET, *_SFT, *_LOOP, "objective.beta=0.005", "split.sft_share=0.5", f"stages={stages}")
+    return Method(name, about, "view", "hart-full", settings, ways=_FULL, seconds=seconds)
+
+
+_STAGED = (
+    _staged("sft", "supervised fine-tuning alone, on the crops of the base", "sft", 40),
+    _staged("rl-sft", "HART: reinforcement, then supervised fine-tuning", "rl,sft", 100),
+    _staged("sft-rl", "the other order", "sft,rl", 100),
+)
+
+_ASKED_TOOL = (*_SEEN, "rollout.max_new_tokens=12", "protocol.max_calls=2")
+_TOOL = {"tool": Way("lfpc-1", _ASKED_TOOL, probed=True), "loop": LOOP}
+_GAP = (
+    Method("lfpc-1", "LFPC's stage I: resolutions selected", "view", "lfpc-1", (*_BUDGET, *_ASKED_TOOL),
+           selected=True, ways=_TOOL),
+    Method("no-gap", "the same rewards, the full image always legible", "view", "lfpc-1", (*_BUDGET, *_ASKED_TOOL),
+           ways=_TOOL),
+    Method("lfpc-2", "LFPC's stage II, from stage I", "view", "lfpc-2", (*_BUDGET, *_ASKED_TOOL),
+           after="lfpc-1", selected=True, ways=_TOOL),
+)  # fmt: skip
+
+
+def _count(name: str, about: str, recipe: str) -> Method:
+    asked = (f"images.max_pixels={LEGIBLE.max_pixels}", "rollout.max_new_tokens=16")
+    return Method(name, about, "count", recipe, (*_BUDGET, *asked), ways={"own": Way(recipe, asked)})
+
+
+_COUNTS = (
+    _count("counting", "a reward for the count alone", "counting"),
+    _count("counting-points", "and for its points", "counting-points"),
+)
+
+
+def _untrained(base: str, ways: Mapping[str, Way]) -> Method:
+    return Method(f"base-{base}", "before any training", base, ways=ways, seconds=25)
+
+
+_BASE = _untrained("view", {"own": Way("hart", _LOOP, probed=True), **_FULL, **_TOOL, "mgpo": _MGPO.ways["own"]})
+_PRIORS = {
+    0: (_preference(0, 0), _HART),
+    30: (_preference(30, 0), _preference(30, 0.6), _difficulty(30)),
+    60: (*(_preference(60, k) for k in (0, 0.15, 0.3, 0.6, 0.9)), _difficulty(60)),
+}
+
+FULL = Study(
+    name="full",
+    bases={
+        "view": Base("view", scenes(), seconds=360),
+        "prior-30": Base("prior-30", scenes(0.3), seconds=90),
+        "prior-60": Base("prior-60", scenes(0.6), seconds=90),
+        "count": Base("count", COUNTED, seconds=180),
+    },
+    methods=(
+        _BASE,
+        *_LEAKS,
+        *_PRIORS[60],
+        *_PRIORS[30],
+        _PRIORS[0][0],
+        _MGPO,
+        _GRPO,
+        *_SMALL,
+        *_STAGED,
+        *_GAP,
+        *_COUNTS,
+        _untrained("prior-30", {"own": LOOP, "loop": LOOP}),
+        _untrained("prior-60", {"own": LOOP, "loop": LOOP}),
+        _untrained("count", _COUNTS[0].ways),
+    ),
+    seeds=(0, 1, 2, 3, 4),
+    held_out=200,
+    groups=(
+        Group("View leakage", ("base-view", *(method.name for method in _LEAKS)), note=(
+            "The answer turn shows the crop (HART), or the full image too, in so many pixels that its digits can be read "
+            "from it or not. Everything else is the same, AP-GRPO with k = 0.6 too.")),
+        Group("Prior leakage", ("base-prior-60", *(method.name for method in _PRIORS[60]))),
+        Group("Less prior leakage", ("base-prior-30", *(method.name for method in _PRIORS[30]), "base-view",
+              *(method.name for method in _PRIORS[0]))),
+        Group("Three systems", ("base-view", "hart", "mgpo", "grpo", "mgpo-84", "grpo-84")),
+        Group("The same models, all asked in the closed loop", ("base-view", "hart", "mgpo", "grpo", "mgpo-84", "grpo-84"),
+              way="loop", figures=("accuracy", "iog30", "iou", "area", "wrong_place")),
+        Group("Reinforcement and fine-tuning", ("base-view", "hart", "sft", "rl-sft", "sft-rl"), way="full"),
+        Group("The information gap", ("base-view", "no-gap", "lfpc-1", "lfpc-2"), way="tool",
+              figures=(*FIGURES, "calls")),
+        Group("Counting", ("base-count", "counting", "counting-points"), figures=("accuracy", "points"),
+              dots=("accuracy", "points")),
+    ),
+    sweeps=(
+        Sweep("IoG > 0.3 over view leakage", "loop/iog30", "side of the full image in the answer turn, px (0: withheld)",
+              {"AP-GRPO, k = 0.6": {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}}),
+        Sweep("Wrong place among right answers over view leakage", "own/wrong_place",
+              "side of the full image in the answer turn, px (0: withheld)",
+              {"AP-GRPO, k = 0.6": {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}}),
+        Sweep("IoG > 0.3 over k, prior 0.6", "loop/iog30", "k",
+              {"AP-GRPO": {k / 100: f"k{k:02d}-prior-60" for k in (0, 15, 30, 60, 90)}}),
+        Sweep("IoG > 0.3 over prior leakage", "loop/iog30", "share of digits that go with their colour", {
+            "k = 0": {0: "k00-prior-0", 0.3: "k00-prior-30", 0.6: "k00-prior-60"},
+            "k = 0.6": {0: "hart", 0.3: "k60-prior-30", 0.6: "k60-prior-60"},
+            "difficulty": {0.3: "difficulty-prior-30", 0.6: "difficulty-prior-60"},
+        }),
+    ),
+    claims=(
+        Claim("a", "Answer-only reward with the full image kept leaves more right answers on wrong boxes than HART's loop.", (
+            Comparison("legible full image kept, less HART", "own/wrong_place", "kept-legible", "hart", 1),
+            Comparison("partly legible full image kept, less HART", "own/wrong_place", "kept-partly", "hart", 1),
+            Comparison("unreadable full image kept, less HART", "own/wrong_place", "kept-unreadable", "hart", 0),
+        )),
+        Claim("b", "AP-GRPO (k = 0.6) grounds better than GRPO (k = 0) in the same loop.", (
+            Comparison("k = 0.6 less k = 0, prior 0.6", "loop/iog30", "k60-prior-60", "k00-prior-60", 1),
+            Comparison("k = 0.6 less k = 0, prior 0.3", "loop/iog30", "k60-prior-30", "k00-prior-30", 1),
+            Comparison("k = 0.6 less k = 0, no prior", "loop/iog30", "hart", "k00-prior-0", 1),
+        )),
+        Claim("b, rival", "AP-GRPO (k = 0.6) does more than weighing whole groups by difficulty.", (
+            Comparison("k = 0.6 less difficulty, prior 0.6", "loop/iog30", "k60-prior-60", "difficulty-prior-60", 1),
+            Comparison("k = 0.6 less difficulty, prior 0.3", "loop/iog30", "k60-prior-30", "difficulty-prior-30", 1),
+        )),
+        Claim("c", "HART > MGPO > GRPO in grounding.", (
+            Comparison("HART less MGPO, IoG > 0.3", "own/iog30", "hart", "mgpo", 1),
+            Comparison("MGPO less GRPO, IoG > 0.3", "own/iog30", "mgpo", "grpo", 1),
+        )),
+        Claim("d", "Reinforcement and fine-tuning beat each alone, and the order matters.", (
+            Comparison("both less reinforcement alone", "full/accuracy", "rl-sft", "hart", 1),
+            Comparison("both less fine-tuning alone", "full/accuracy", "rl-sft", "sft", 1),
+            Comparison("reinforcement first less fine-tuning first", "full/accuracy", "rl-sft", "sft-rl", 1),
+        )),
+        Claim("e", "LFPC's stage I raises look dependence.", (
+            Comparison("stage I less the base", "tool/look:wrong_card", "lfpc-1", "base-view", 1),
+            Comparison("stage I less the same without a gap", "tool/look:wrong_card", "lfpc-1", "no-gap", 1),
+        )),
+        Claim("f", "Stage I lets boxes grow, stage II shrinks them and raises IoU.", (
+            Comparison("box area, stage I less the base", "tool/area", "lfpc-1", "base-view", 1),
+            Comparison("box area, stage II less stage I", "tool/area", "lfpc-2", "lfpc-1", -1),
+            Comparison("IoU, stage II less stage I", "tool/iou", "lfpc-2", "lfpc-1", 1),
+        )),
+        Claim("g", "One more turn at inference helps MGPO.", (
+            Comparison("three turns less two", "three/accuracy", "mgpo", "mgpo", 1, figure_b="own/accuracy"),
+        )),
+        Claim("h", "A smaller pixel budget widens MGPO's lead over GRPO.", (
+            Comparison("lead at 84 px less lead at 112 px", "own/accuracy", ("mgpo-84", "grpo-84"), ("mgpo", "grpo"), 1),
+        )),
+        Claim("i", "A reward for points adds nothing to the counting reward.", (
+            Comparison("with points less without", "own/accuracy", "counting-points", "counting", 0),
+        )),
+    ),
+)  # fmt: skip
+"""Of every claim in docs/evidence.md."""
+
+_QUICK_BUDGET = ("optimisation.steps=40", "optimisation.questions_per_step=16", "optimisation.questions_per_update=16",
+                 "optimisation.learning_rate=5e-4", "optimisation.schedule=linear", "rollout.group_size=8",
+                 "rollout.max_new_tokens=12")  # fmt: skip
+_QUICK_LOOP = ("protocol.max_boxes=1", "rollout.max_new_tokens=12")
+
+
+def _quick(name: str, about: str, recipe: str, own: tuple[str, ...], more: tuple[str, ...] = ()) -> Method:
+    asked = ("rollout.max_new_tokens=12", *own)
+    ways = {"own": Way(recipe, asked, probed=True), "loop": Way("hart", _QUICK_LOOP)}
+    return Method(name, about, SHIPPED, recipe, (*_QUICK_BUDGET, *own, *more), ways=ways, seconds=60)
+
+
+QUICK = Study(
+    name="quick",
+    bases={SHIPPED: Base(SHIPPED, SceneConfig())},
+    methods=(
+        _quick("hart", "HART's closed loop, k = 0.6", "hart", ("protocol.max_boxes=1",), ("objective.beta=0.005",)),
+        _quick("grpo-loop", "the same with k = 0", "hart", ("protocol.max_boxes=1",),
+               ("objective.beta=0.005", "objective.k=0")),
+        _quick("mgpo", "MGPO's two turns, the full image kept", "mgpo", ()),
+    ),
+    seeds=(0, 1),
+    held_out=150,
+    groups=(Group("Three methods from the shipped base", ("hart", "grpo-loop", "mgpo")),),
+    sweeps=(),
+    claims=(),
+)  # fmt: skip
+"""Two seeds show that it works, and too little to compare methods by."""
+
+STUDIES = {study.name: study for study in (FULL, QUICK)}
