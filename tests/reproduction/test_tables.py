@@ -30,6 +30,8 @@ def test_a_dry_run_names_data_methods_commands_and_figures(table: Table, tmp_pat
         assert all(f"{column}: {value:g}" in text for column, value in row.row.published.items())
         assert all(command in text for run in row.runs for command in run.commands())
         assert bool(row.left_out) == bool(row.row.not_run)
+    for column in table.columns:
+        assert f"  {column.name}: {(column.not_measured and 'not measured') or column.metric}" in text
     assert all(assumption in text for assumption in table.assumptions)
 
 
@@ -86,7 +88,7 @@ def test_a_stage_on_the_way_is_evaluated_without_training_twice(tmp_path) -> Non
     plan = plan_of(load_table("hart/ablation"), tmp_path)
     assert len(plan.rows) == 7
     assert len(plan.runs) == 4
-    models = [one.model for row in plan.rows[:2] for one in (row.measurements or {}).values()]
+    models = [one.model for row in plan.rows[:2] for one in row.measurements.values()]
     assert models == [f"{plan.runs[0].folder}/1-rl"] * 2 + [str(plan.runs[0].folder)] * 2
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
@@ -121,11 +121,11 @@ class RowPlan:
     left_out: str | None
     base: str
     runs: tuple[Run, ...] = ()
-    measurements: Mapping[str, Measurement] | None = None
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
 
     def measurement(self, column: Column) -> Measurement | None:
         """Where the column's figure is read from; None where it is not measured by an evaluation."""
-        return (self.measurements or {}).get(column.data) if column.data else None
+        return self.measurements.get(column.data) if column.data else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Plan:
     @property
     def measurements(self) -> tuple[Measurement, ...]:
         """Every evaluation once."""
-        found = (one for row in self.rows for one in (row.measurements or {}).values())
+        found = (one for row in self.rows for one in row.measurements.values())
         return tuple({one.file: one for one in found}.values())
 
     @property

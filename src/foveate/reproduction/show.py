@@ -32,8 +32,9 @@ def _described(plan: Plan) -> Iterator[str]:
     yield f"base model: {table.base} ({named.models[table.base]})" + (
         f"; everywhere: {' '.join(table.set)}" if table.set else ""
     )
-    yield ""
-    yield "data"
+    if plan.data:
+        yield ""
+        yield "data"
     trained = {run.data for run in plan.runs}
     for name in plan.data:
         data = named.data[name]
@@ -41,6 +42,9 @@ def _described(plan: Plan) -> Iterator[str]:
         hub = f", {data.hub}" + (f" ({data.split})" if data.split else "") if data.hub else ""
         use = "training" if name in trained else "evaluation"
         yield f"  {name}: {data.what}; {count}; {use}{hub}"
+    yield ""
+    yield "columns"
+    yield from (f"  {column.name}: {_read_from(column)}" for column in table.columns)
     if table.assumptions:
         yield ""
         yield "assumed, where the paper is silent"
@@ -58,6 +62,15 @@ def _described(plan: Plan) -> Iterator[str]:
     )
 
 
+def _read_from(column: Column) -> str:
+    if column.not_measured:
+        return f"not measured: {column.not_measured}"
+    if column.during:
+        return f"{column.metric} at the {column.during} of the training"
+    asked = f" of {column.questions:,} questions" if column.questions else ""
+    return f"{column.metric} on {column.data}{asked}" + (f", {column.category}" if column.category else "")
+
+
 def _row(plan: Plan, row: RowPlan, shown: set[object]) -> Iterator[str]:
     named = sources()
     yield f"{row.row.method}" + (f"  [{row.base}: {named.models[row.base]}]" if row.row.base else "")
@@ -73,7 +86,7 @@ def _row(plan: Plan, row: RowPlan, shown: set[object]) -> Iterator[str]:
             yield from _training(run)
     if row.row.after and not row.left_out:
         yield f"  evaluated after the stage {row.row.after}"
-    yield from (f"  {one.command()}" for one in (row.measurements or {}).values())
+    yield from (f"  {one.command()}" for one in row.measurements.values())
     figures = [
         f"{column.name}: {row.row.published[column.name]:g}"
         for column in plan.table.columns
