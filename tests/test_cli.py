@@ -37,6 +37,7 @@ def test_help_of_every_command_has_an_example() -> None:
         ["bench", "update"],
         ["bench", "rollout"],
         ["recipes", "show"],
+        ["reproduce"],
     ):
         assert "Example" in run(*command, "--help")
 

@@ -211,27 +211,24 @@ def evaluate_command(
 
     Example: `foveate eval --model runs/hart --data test.jsonl --json scores.json`
     """
-    from foveate.display import counting
-    from foveate.evaluation.runner import FIGURES, evaluate
-    from foveate.evaluation.scores import write_scores
-    from foveate.generators import LocalGenerator, Sampling
-    from foveate.recipes import load_recipe
-    from foveate.runs import load_data, load_policy
+    from functools import partial
 
-    resolved = load_recipe(recipe, settings or [])
-    vlm = load_policy(model)
-    questions = load_data(data, seed=seed, length=limit or 300)[:limit]
-    with counting(console, "asking", len(questions)) as progress:
-        result = evaluate(
-            questions,
-            resolved.build_protocol(vlm.family.budget),
-            LocalGenerator(vlm),
-            samples=samples,
-            sampling=Sampling(temperature, resolved.rollout.max_new_tokens),
-            seed=seed,
-            keep=0,
-            on_progress=progress,
-        )
+    from foveate.display import counting
+    from foveate.evaluation.runner import FIGURES
+    from foveate.evaluation.scores import write_scores
+    from foveate.recipes import load_recipe
+    from foveate.runs import evaluate_model
+
+    result = evaluate_model(
+        load_recipe(recipe, settings or []),
+        model,
+        data,
+        limit=limit,
+        samples=samples,
+        temperature=temperature,
+        seed=seed,
+        counting=partial(counting, console, "asking"),
+    )
     for name in FIGURES:
         value = result.summary.figure(name)
         if value is not None:
@@ -313,6 +310,65 @@ def ask(
     annotated(open_image(image), predicted=episode.boxes, points=episode.points).save(target)
     pointed = f" and pointed at {len(episode.points)} object(s)" if episode.points else ""
     console.print(f"looked at {len(episode.boxes)} region(s){pointed}; drawn in {target}", highlight=False)
+
+
+@app.command()
+@_friendly
+def reproduce(
+    table: Annotated[str | None, typer.Argument(help="A results table; without one they are listed.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]PATH", help="The base model; NAME= for another than the table's own."),
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="Where a data set lies: JSONL or Parquet.")
+    ] = None,
+    row: Annotated[list[str] | None, typer.Option(metavar="METHOD", help="Only this row; may be given again.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder; tables in the same one share trainings.")] = Path(
+        "runs/reproduced"
+    ),
+    settings: Set = None,
+    json_file: Json = None,
+) -> None:
+    """Run a results table of a paper, and set the figures beside the published ones.
+
+    Example: `foveate reproduce hart/table-2 --dry-run`
+
+    Then: foveate reproduce hart/table-2 --model Qwen/Qwen2.5-VL-7B-Instruct --data mme-realworld=train.jsonl --data
+    mme-realworld-lite=lite.jsonl. What is finished is not done again; --set reaches every training and evaluation.
+    """
+    from foveate.reproduction.schema import load_table, table_names
+
+    if table is None:
+        for name in table_names():
+            console.print(f"{name:18} {load_table(name).title}", highlight=False, soft_wrap=True)
+        return
+    from foveate.reproduction.plan import plan_of
+    from foveate.reproduction.run import run_plan
+    from foveate.reproduction.show import comparison, described
+
+    models = dict(_named(one, optional=True) for one in model or [])
+    given = dict(_named(one) for one in data or [])
+    plan = plan_of(load_table(table), out, models=models, data=given, overrides=settings or [], methods=row or [])
+    if dry_run:
+        console.print(described(plan), highlight=False, markup=False, soft_wrap=True)
+        return
+    run_plan(plan, console)
+    shown, figures = comparison(plan)
+    console.print(shown)
+    _write_json(out / f"{table}.json", figures)
+    _write_json(json_file, figures)
+
+
+def _named(given: str, *, optional: bool = False) -> tuple[str, str]:
+    """NAME=PATH as a pair; without a name, where it need not have one, the name is empty."""
+    name, found, path = given.partition("=")
+    if not found and optional:
+        return "", given
+    if not (found and name and path):
+        raise typer.BadParameter(f"{given!r}: write NAME=PATH")
+    return name, path
 
 
 @data_app.command("scenes")

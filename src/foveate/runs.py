@@ -1,18 +1,20 @@
-"""A training run as a command line starts it: model, data and recipe from what was typed, kept for `--resume`."""
+"""Training and evaluation as a command line starts them: model, data and recipe from what was typed."""
 
 from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 import foveate
 from foveate.evaluation.grounding import grounding_of
+from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.families import EMBEDDED, VLM, load
+from foveate.generators import LocalGenerator, Sampling
 from foveate.questions.readers import load_questions
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
@@ -43,6 +45,40 @@ def load_policy(model: str) -> VLM:
     folders = [Path(model), *sorted(Path(model).glob(_STAGE_FOLDERS))] if model != EMBEDDED else []
     saved = [path for folder in folders for path in checkpoints(folder / "checkpoints")]
     return load(saved[-1] if saved else model)
+
+
+def evaluate_model(
+    recipe: Recipe,
+    model: str,
+    data: str,
+    *,
+    limit: int | None = None,
+    samples: int = 1,
+    temperature: float = 0.0,
+    seed: int = 0,
+    counting: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
+) -> Evaluation:
+    """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
+
+    Args:
+        model: as `load_policy` takes it.
+        limit: only the first questions.
+        temperature: 0 is greedy.
+        counting: given the number of questions, a context whose value is called with those finished since.
+    """
+    vlm = load_policy(model)
+    questions = load_data(data, seed=seed, length=limit or 300)[:limit]
+    with counting(len(questions)) if counting else nullcontext() as progress:
+        return evaluate(
+            questions,
+            recipe.build_protocol(vlm.family.budget),
+            LocalGenerator(vlm),
+            samples=samples,
+            sampling=Sampling(temperature, recipe.rollout.max_new_tokens),
+            seed=seed,
+            keep=0,
+            on_progress=progress,
+        )
 
 
 class Standing(NamedTuple):
