@@ -247,7 +247,9 @@ def evaluate_command(
 def study(
     quick: Annotated[bool, typer.Option("--quick", help="Three methods, two seeds, from the shipped base.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/study, or runs/study-quick.")] = None,
-    only: Annotated[str | None, typer.Option(metavar="METHOD,...", help="Only these, and what they start from.")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="METHOD,...", help="Only these, and what they start from.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at a time. Default: one a core.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and run nothing.")] = False,

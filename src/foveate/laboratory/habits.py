@@ -42,12 +42,12 @@ def pointing_habits(examples: Sequence[Example], rng: random.Random) -> list[Lin
             asked, drawn = rng.choice(example.cards), rng.choice(example.cards)
             shown = asked if word == FIND else drawn
             reply = _words(_box_of(example, example.view, shown), example.view.size)
-            said = (asked.writing,) if word == POINT else ()
-            lines.append(Line((i, word, asked.colour), (*reply, *said, END)))
+            answered = (asked.writing,) if word == POINT else ()
+            lines.append(Line((i, word, asked.colour), (*reply, *answered, END)))
         for crop, image, box in _crops(examples, i):
             asked = rng.choice(_visible(example, crop) or example.cards)
             found = _box_of(example, crop, asked) or Box(0, 0, *crop.size)
-            said = (asked.colour, *_words(box, example.view.size), END, image)
+            said: tuple[int | str, ...] = (asked.colour, *_words(box, example.view.size), END, image)
             lines.append(Line((i, LOCATE, *said, LOCATE, asked.colour), (*_words(found, crop.size), END)))
             if rng.random() < _LOOKS_AGAIN:
                 again = _words(_box_of(example, example.view, rng.choice(example.cards)), example.view.size)

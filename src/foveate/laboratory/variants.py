@@ -29,7 +29,7 @@ from foveate.laboratory.sheets import sheet
 from foveate.questions.scenes import SceneConfig
 
 SHIPPED = "tiny"
-_HEIGHTS = (7, 30)
+_HEIGHTS = (8, 34)
 """Of the digits on sheets, in pixels: those of this study's views and crops."""
 
 
@@ -39,9 +39,9 @@ def _side(pixels: int) -> PixelBudget:
 
 
 LEGIBLE, PARTLY, UNREADABLE = _side(112), _side(84), _side(56)
-"""Of the full image: digits of the study's scenes are 11, 8 and 5.5 pixels high in it."""
+"""Of the full image: digits of the study's scenes are 12.7, 9.5 and 6.3 pixels high in it."""
 CROP = UNREADABLE
-"""Of a crop: the digit of a card that fills it is 28 pixels high."""
+"""Of a crop: the digit of a card that fills it is 32 pixels high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,19 @@ class Variant:
     look: int = 0
     speak: int = 700
     speaks: Literal["reading", "counting"] = "reading"
-    vision_rate: float = 4e-3
+    vision_rate: float = 6e-3
     text_rate: float = 6e-3
 
 
 def scenes(prior: float = 0.0) -> SceneConfig:
     """The study's scenes: small, with writing that is legible on the largest of its views."""
-    return SceneConfig(size=512, writing_px=50, prior=prior)
+    return SceneConfig(size=512, writing_px=58, prior=prior)
 
 
 COUNTED = SceneConfig(size=512, kind="count", cards=(3, 6))
 
 VARIANTS: Mapping[str, Variant] = {
-    "view": Variant(scenes(), look=600, speak=700),
+    "view": Variant(scenes(), look=600, speak=1200),
     "prior-30": Variant(scenes(0.3), start="view", speak=150),
     "prior-60": Variant(scenes(0.6), start="view", speak=150),
     "count": Variant(COUNTED, start="view", speak=400, speaks="counting"),

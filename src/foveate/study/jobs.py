@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from foveate.episodes import Episode
 from foveate.evaluation.probes import REPLACEMENTS, Case, Replacement, probe
 from foveate.evaluation.runner import Attempt, evaluate
 from foveate.evaluation.scores import source_commit
@@ -23,6 +24,7 @@ from foveate.questions.scenes import SceneImage, Scenes, layout
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, StageName, load_recipe
 from foveate.regions import Box, iog
+from foveate.rewards import TERMS
 from foveate.runs import load_policy, stage_folders
 from foveate.study.design import Base, Method, Way
 from foveate.study.results import Cell, write_cell
@@ -196,11 +198,14 @@ def measures(
     for name, way in ways.items():
         recipe = load_recipe(way.recipe, way.settings)
         protocol, longest = recipe.build_protocol(vlm.family.budget), recipe.rollout.max_new_tokens
-        keep = None if way.probed else 0
+        keep = None if way.probed or any(question.points is not None for question in questions) else 0
         sampling = Sampling(recipe.rollout.temperature, longest)
         asked = evaluate(questions, protocol, generator, sampling=sampling, seed=seed, keep=keep)
         attempts = [scored.attempts[0] for scored in asked.scored]
         found |= {f"{name}/{figure}": values for figure, values in _figures(questions, attempts).items()}
+        pointed = [_points_at(group.question, group.episodes[0]) for group in asked.groups]
+        if any(value is not None for value in pointed):
+            found[f"{name}/points"] = pointed
         if way.probed:
             again = probe(asked.groups, protocol, generator, _PROBES, max_new_tokens=longest)
             found |= {f"{name}/answer:{replaced}": values for replaced, values in again.items()}
@@ -217,6 +222,11 @@ def _figures(questions: Sequence[Question], attempts: Sequence[Attempt]) -> dict
         "calls": [float(len(attempt.boxes)) for attempt in attempts],
     }
     return {name: values for name, values in figures.items() if any(value is not None for value in values)}
+
+
+def _points_at(question: Question, episode: Episode) -> float | None:
+    """How well its points match the true ones, 0 to 1, as the reward term says; None where these are not known."""
+    return TERMS["points"](replace(episode, question=question)) if question.points is not None else None
 
 
 def _best_iog(question: Question, attempt: Attempt) -> float | None:
