@@ -107,7 +107,7 @@ def build_variant(
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).float()
     words = len(vocabulary(STUDY_WORDS))
     if model.config.text_config.vocab_size < words:
-        model.resize_token_embeddings(words)
+        model.resize_token_embeddings(words, mean_resizing=False)
     head = DenseHead(model.lm_head.in_features)
     for phase, steps in (("look", variant.look), ("speak", variant.speak)):
         for step, _ in enumerate(_train(model, head, variant, phase == "speak", steps), start=1):

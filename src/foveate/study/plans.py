@@ -1,4 +1,4 @@
-"""The studies themselves, all of it data: `full`, which docs/evidence.md is made from, and `quick`, to see one work in minutes."""
+"""The studies themselves, as data: `full`, of docs/evidence.md, and `quick`, to see one work in minutes."""
 
 from __future__ import annotations
 
@@ -139,6 +139,9 @@ _PRIORS = {
     30: (_preference(30, 0), _preference(30, 0.6), _difficulty(30)),
     60: (*(_preference(60, k) for k in (0, 0.15, 0.3, 0.6, 0.9)), _difficulty(60)),
 }
+_SYSTEMS = ("base-view", "hart", "mgpo", "grpo", "mgpo-84", "grpo-84")
+_SHOWN = "side of the full image in the answer turn, px (0: withheld)"
+_LEAK_LINE = {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}
 
 FULL = Study(
     name="full",
@@ -168,14 +171,14 @@ FULL = Study(
     held_out=200,
     groups=(
         Group("View leakage", ("base-view", *(method.name for method in _LEAKS)), note=(
-            "The answer turn shows the crop (HART), or the full image too, in so many pixels that its digits can be read "
-            "from it or not. Everything else is the same, AP-GRPO with k = 0.6 too.")),
+            "The answer turn shows the crop (HART), or the full image too, in so many pixels that its digits can be "
+            "read from it or not. Everything else is the same, AP-GRPO with k = 0.6 too.")),
         Group("Prior leakage", ("base-prior-60", *(method.name for method in _PRIORS[60]))),
         Group("Less prior leakage", ("base-prior-30", *(method.name for method in _PRIORS[30]), "base-view",
               *(method.name for method in _PRIORS[0]))),
-        Group("Three systems", ("base-view", "hart", "mgpo", "grpo", "mgpo-84", "grpo-84")),
-        Group("The same models, all asked in the closed loop", ("base-view", "hart", "mgpo", "grpo", "mgpo-84", "grpo-84"),
-              way="loop", figures=("accuracy", "iog30", "iou", "area", "wrong_place")),
+        Group("Three systems", _SYSTEMS),
+        Group("The same models, all asked in the closed loop", _SYSTEMS, way="loop",
+              figures=("accuracy", "iog30", "iou", "area", "wrong_place")),
         Group("Reinforcement and fine-tuning", ("base-view", "hart", "sft", "rl-sft", "sft-rl"), way="full"),
         Group("The information gap", ("base-view", "no-gap", "lfpc-1", "lfpc-2"), way="tool",
               figures=(*FIGURES, "calls")),
@@ -183,11 +186,8 @@ FULL = Study(
               dots=("accuracy", "points")),
     ),
     sweeps=(
-        Sweep("IoG > 0.3 over view leakage", "loop/iog30", "side of the full image in the answer turn, px (0: withheld)",
-              {"AP-GRPO, k = 0.6": {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}}),
-        Sweep("Wrong place among right answers over view leakage", "own/wrong_place",
-              "side of the full image in the answer turn, px (0: withheld)",
-              {"AP-GRPO, k = 0.6": {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}}),
+        Sweep("IoG > 0.3 over view leakage", "loop/iog30", _SHOWN, {"k = 0.6": _LEAK_LINE}),
+        Sweep("Wrong place among right answers over view leakage", "own/wrong_place", _SHOWN, {"k = 0.6": _LEAK_LINE}),
         Sweep("IoG > 0.3 over k, prior 0.6", "loop/iog30", "k",
               {"AP-GRPO": {k / 100: f"k{k:02d}-prior-60" for k in (0, 15, 30, 60, 90)}}),
         Sweep("IoG > 0.3 over prior leakage", "loop/iog30", "share of digits that go with their colour", {
@@ -197,7 +197,7 @@ FULL = Study(
         }),
     ),
     claims=(
-        Claim("a", "Answer-only reward with the full image kept leaves more right answers on wrong boxes than HART's loop.", (
+        Claim("a", "With the full image kept, answer-only reward leaves more right answers on wrong boxes than HART.", (
             Comparison("legible full image kept, less HART", "own/wrong_place", "kept-legible", "hart", 1),
             Comparison("partly legible full image kept, less HART", "own/wrong_place", "kept-partly", "hart", 1),
             Comparison("unreadable full image kept, less HART", "own/wrong_place", "kept-unreadable", "hart", 0),
@@ -233,7 +233,7 @@ FULL = Study(
             Comparison("three turns less two", "three/accuracy", "mgpo", "mgpo", 1, figure_b="own/accuracy"),
         )),
         Claim("h", "A smaller pixel budget widens MGPO's lead over GRPO.", (
-            Comparison("lead at 84 px less lead at 112 px", "own/accuracy", ("mgpo-84", "grpo-84"), ("mgpo", "grpo"), 1),
+            Comparison("lead at 84 px less lead at 112", "own/accuracy", ("mgpo-84", "grpo-84"), ("mgpo", "grpo"), 1),
         )),
         Claim("i", "A reward for points adds nothing to the counting reward.", (
             Comparison("with points less without", "own/accuracy", "counting-points", "counting", 0),
