@@ -34,7 +34,7 @@ from foveate.traces import read_rows
 from foveate.training import Trainer
 from foveate.training.checkpoints import checkpoints, steps_done
 from foveate.training.order import order_of
-from foveate.training.split import split_questions
+from foveate.training.split import Part
 
 HELD_OUT_SEED = 7_919
 """Of the scenes that every trained model is measured on."""
@@ -176,13 +176,19 @@ def _start_of(job: Job, places: Places) -> str:
 
 
 def _questions(job: Job, recipe: Recipe, places: Places) -> Mapping[StageName, Sequence[Question]]:
-    """The questions of each stage, the same for all methods of a base and seed."""
+    """The questions of each stage, the same for all methods of a base and seed, and none in both stages.
+
+    Not for those with selected resolutions, whose questions are the same for all seeds.
+    """
     if job.method.selected:
         assert places.selected is not None
         return {recipe.stages[0]: load_questions(places.selected)}
-    seed = TRAINING_SEED + job.seed
-    scenes = Scenes(job.base.scenes, seed=seed, length=SCENES * len(recipe.stages))
-    return split_questions(scenes, recipe.split) if len(recipe.stages) == 2 else {recipe.stages[0]: scenes}
+    scenes = Scenes(job.base.scenes, seed=TRAINING_SEED + job.seed, length=2 * SCENES)
+    parts: dict[StageName, Sequence[Question]] = {
+        "rl": Part(scenes, range(SCENES)),
+        "sft": Part(scenes, range(SCENES, 2 * SCENES)),
+    }
+    return {stage: parts[stage] for stage in recipe.stages}
 
 
 class _Drawn:
