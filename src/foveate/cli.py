@@ -264,10 +264,11 @@ def study(
     from foveate.study.command import narrowed, run_study
     from foveate.study.plans import FULL, QUICK
 
-    name = "study --quick" if quick else "study"
-    folder = out or Path("runs", name.replace(" --", "-"))
-    chosen = narrowed(QUICK if quick else FULL, only.split(",") if only else [], seeds)
-    report = run_study(chosen, folder, command=f"foveate {name}", workers=workers, dry_run=dry_run, console=console)
+    folder = out or Path("runs", "study-quick" if quick else "study")
+    chosen = narrowed(QUICK if quick else FULL, [name.strip() for name in only.split(",")] if only else [], seeds)
+    options = (" --quick" if quick else "", f" --only {only}" if only else "", f" --seeds {seeds}" if seeds else "")
+    command = "foveate study" + "".join(options)
+    report = run_study(chosen, folder, command=command, workers=workers, dry_run=dry_run, console=console)
     if report:
         console.print(f"the report is in {report}", highlight=False, soft_wrap=True)
 

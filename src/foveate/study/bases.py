@@ -31,12 +31,15 @@ def missing_bases(name: str) -> list[str]:
 
 
 def make_base(name: str) -> None:
-    """Makes a base whose own start is there; one that is cut short leaves nothing behind."""
+    """Makes a base whose own start is there, unless it is there itself; one that is cut short leaves nothing behind."""
     folder = base_folder(name)
+    if folder.is_dir():
+        return
     aside = folder.with_name(f".making-{folder.name}-{os.getpid()}")
     try:
         build_variant(VARIANTS[name], checkpoint_of(VARIANTS[name].start), aside)
-        aside.rename(folder)
+        if not folder.is_dir():  # another study may have made it meanwhile, and the same
+            aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

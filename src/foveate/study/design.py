@@ -77,7 +77,7 @@ class Study:
     Attributes:
         name: of the study.
         bases: by their names.
-        methods: those that others start from before these.
+        methods: those that others start from before these; each starts from the base of the one it comes after.
         seeds: every method is run with each of them.
         held_out: questions that every cell is measured on, the same for all of a base.
         groups, sweeps, claims: of its report.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -26,13 +27,14 @@ from foveate.recipes import Recipe, StageName, load_recipe
 from foveate.regions import Box, iog
 from foveate.rewards import TERMS
 from foveate.runs import load_policy, stage_folders
+from foveate.study.bases import checkpoint_of
 from foveate.study.design import Base, Method, Way
 from foveate.study.results import Cell, write_cell
 from foveate.traces import read_rows
 from foveate.training import Trainer
 from foveate.training.checkpoints import checkpoints, steps_done
 from foveate.training.order import order_of
-from foveate.training.split import split_questions
+from foveate.training.split import Part
 
 HELD_OUT_SEED = 7_919
 """Of the scenes that every trained model is measured on."""
@@ -42,15 +44,21 @@ SCENES = 960
 """For each stage of a training: as many as its updates take, each once."""
 _DESIGN = "design"
 """Holds the digest of the job that a run folder belongs to."""
+_recipe = lru_cache(maxsize=256)(load_recipe)
 
 
 class Job(NamedTuple):
-    """What is run: a method from its base with a seed, measured on so many held-out questions."""
+    """What is run: a method from its base with a seed, measured on so many held-out questions.
+
+    Attributes:
+        start: the job whose result it starts from instead of the base.
+    """
 
     method: Method
     base: Base
     seed: int
     held_out: int
+    start: Job | None = None
 
     @property
     def name(self) -> str:
@@ -60,14 +68,23 @@ class Job(NamedTuple):
     @property
     def recipe(self) -> Recipe | None:
         """With the method's settings; None for a base that is measured as it is."""
-        return load_recipe(self.method.recipe, self.method.settings) if self.method.recipe else None
+        return _recipe(self.method.recipe, self.method.settings) if self.method.recipe else None
 
     @property
     def digest(self) -> str:
-        """Differs where anything does that the result depends on."""
-        recipe = self.recipe and self.recipe.model_dump(mode="json")
-        told = [asdict(self.method), asdict(self.base), recipe, self.seed, self.held_out]
-        return blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
+        """Differs where anything of the design does that the result depends on: also of the base, and of `start`."""
+        told = {
+            "base": [Path(checkpoint_of(self.base.name)).name, repr(self.base.scenes)],
+            "start": self.start and self.start.digest,
+            "recipe": self.recipe and self.recipe.settings(),
+            "selected": self.method.selected,
+            "ways": {
+                name: [_recipe(way.recipe, way.settings).settings(), way.probed]
+                for name, way in self.method.ways.items()
+            },
+            "questions": [self.seed, self.held_out, TRAINING_SEED, HELD_OUT_SEED, SCENES],
+        }
+        return blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 class Places(NamedTuple):
@@ -83,9 +100,9 @@ class Places(NamedTuple):
     base: str
     selected: Path | None = None
 
-    def run_of(self, method: str, seed: int) -> Path:
-        """The run folder of a method's training."""
-        return self.study / "runs" / method / f"seed-{seed}"
+    def run_of(self, job: Job) -> Path:
+        """The run folder of a job's training."""
+        return self.study / "runs" / job.method.name / f"seed-{job.seed}"
 
     def cell_of(self, job: Job) -> Path:
         """The file of a job's cell."""
@@ -94,13 +111,18 @@ class Places(NamedTuple):
 
 def is_done(job: Job, places: Places) -> bool:
     """Whether the job's cell is there, and of the same design."""
-    note = places.run_of(job.method.name, job.seed) / _DESIGN
+    note = places.run_of(job) / _DESIGN
     return places.cell_of(job).is_file() and note.is_file() and note.read_text(encoding="utf-8") == job.digest
 
 
 def run_job(job: Job, places: Places) -> None:
-    """Trains and measures. What a job that was stopped had done is not done again, unless its design has changed."""
-    folder, cell = places.run_of(job.method.name, job.seed), places.cell_of(job)
+    """Trains and measures, unless that is done already.
+
+    What a job that was stopped had done is not done again, unless its design has changed.
+    """
+    if is_done(job, places):
+        return
+    folder, cell = places.run_of(job), places.cell_of(job)
     note = folder / _DESIGN
     if not note.is_file() or note.read_text(encoding="utf-8") != job.digest:
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,7 +155,13 @@ def _train(job: Job, places: Places, folder: Path) -> str:
         steps = order_of(recipe, stage, len(questions[stage]), job.seed).steps
         if steps_done(own / "checkpoints") < steps:
             trainer = Trainer(
-                recipe, load_policy(model), questions[stage], own, stage=stage, seed=job.seed, save_every=steps // 2
+                recipe,
+                load_policy(model),
+                questions[stage],
+                own,
+                stage=stage,
+                seed=job.seed,
+                save_every=max(1, steps // 2),
             )
             trainer.run(resume=True)
         for older in checkpoints(own / "checkpoints")[:-1]:
@@ -144,17 +172,23 @@ def _train(job: Job, places: Places, folder: Path) -> str:
 
 def _start_of(job: Job, places: Places) -> str:
     """The base, or what another method made of it with the same seed."""
-    return str(places.run_of(job.method.after, job.seed)) if job.method.after else places.base
+    return str(places.run_of(job.start)) if job.start else places.base
 
 
 def _questions(job: Job, recipe: Recipe, places: Places) -> Mapping[StageName, Sequence[Question]]:
-    """The questions of each stage, the same for all methods of a base and seed."""
+    """The questions of each stage, the same for all methods of a base and seed, and none in both stages.
+
+    Not for those with selected resolutions, whose questions are the same for all seeds.
+    """
     if job.method.selected:
         assert places.selected is not None
         return {recipe.stages[0]: load_questions(places.selected)}
-    seed = TRAINING_SEED + job.seed
-    scenes = Scenes(job.base.scenes, seed=seed, length=SCENES * len(recipe.stages))
-    return split_questions(scenes, recipe.split) if len(recipe.stages) == 2 else {recipe.stages[0]: scenes}
+    scenes = Scenes(job.base.scenes, seed=TRAINING_SEED + job.seed, length=2 * SCENES)
+    parts: dict[StageName, Sequence[Question]] = {
+        "rl": Part(scenes, range(SCENES)),
+        "sft": Part(scenes, range(SCENES, 2 * SCENES)),
+    }
+    return {stage: parts[stage] for stage in recipe.stages}
 
 
 class _Drawn:
@@ -175,9 +209,10 @@ def _held_out(job: Job) -> list[Question]:
 
 def wrong_card(case: Case) -> View:
     """The crop of another card of the same scene: a good crop, of the wrong place."""
-    drawn = case.question.image
-    assert isinstance(drawn, _Drawn)
-    plan = layout(drawn.scene.config, drawn.scene.seed, drawn.scene.index)
+    image = case.question.image
+    scene = image.scene if isinstance(image, _Drawn) else image
+    assert isinstance(scene, SceneImage)
+    plan = layout(scene.config, scene.seed, scene.index)
     asked = {region[-1] for region in case.question.regions}
     return case.cut(case.rng.choice([card.box for card in plan.cards if card.box not in asked]))
 
@@ -190,13 +225,20 @@ def measures(
 ) -> dict[str, list[float | None]]:
     """What a model does on each question, by way of asking: `WAY/FIGURE`, sampled as in training.
 
-    Figures are accuracy, iog and iou (best over boxes, 0 without one), area and valid; under `answer:PROBE` whether the
-    answer turn is right when it is asked again, greedily, with that in the crop's place.
+    Figures are accuracy, iog and iou (best over boxes, 0 without one), area (share of the image), valid, calls (boxes
+    of an episode) and points (see `rewards`); under `answer:PROBE` whether the answer turn is right when it is asked
+    again, greedily, with that in the crop's place. A figure that no question has is left out.
+
+    Args:
+        vlm: the model; not changed.
+        ways: by name.
+        questions: as `Scenes` gives them, their pictures drawn or not, with true regions.
+        seed: of what is sampled.
     """
     generator = LocalGenerator(vlm)
     found: dict[str, list[float | None]] = {}
     for name, way in ways.items():
-        recipe = load_recipe(way.recipe, way.settings)
+        recipe = _recipe(way.recipe, way.settings)
         protocol, longest = recipe.build_protocol(vlm.family.budget), recipe.rollout.max_new_tokens
         keep = None if way.probed or any(question.points is not None for question in questions) else 0
         sampling = Sampling(recipe.rollout.temperature, longest)
