@@ -66,6 +66,48 @@ def test_counting_from_scenes_to_ask(tmp_path: Path) -> None:
     assert Image.open(drawn).size == (448, 448)
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A few questions of each kind, with true regions or points."""
+    folder = tmp_path_factory.mktemp("drawn")
+    return {kind: export(SceneConfig(size=448, kind=kind), 6, 0, folder / kind) for kind in ("read", "count")}
+
+
+def own_data(recipe: str, drawn: dict[str, Path]) -> Path:
+    """What a recipe says that it needs, and no more: question-answer pairs alone, or with the boxes or points."""
+    with_all, needs = drawn["count" if "counting" in recipe else "read"], load_recipe(recipe)
+    unseen = {key for key, needed in (("regions", needs.needs_regions), ("points", needs.needs_points)) if not needed}
+    rows = [json.loads(line) for line in with_all.read_text().splitlines()]
+    kept = [{key: value for key, value in row.items() if key not in unseen} for row in rows]
+    file = with_all.with_name(f"{recipe}.jsonl")
+    file.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return file
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_every_recipe_trains_on_own_data_and_is_evaluated(tmp_path: Path, drawn: dict[str, Path], recipe: str) -> None:
+    file, out, scores = own_data(recipe, drawn), tmp_path / "run", tmp_path / "scores.json"
+    smallest = ["steps=1", "questions_per_step=2", "questions_per_update=2"]
+    settings = [f"optimisation.{setting}" for setting in smallest]
+    settings += ["rollout.group_size=2", "rollout.max_new_tokens=12", "images.max_pixels=13000"]
+    chosen = [part for setting in settings for part in ("--set", setting)]
+    assert "finished" in run("train", recipe, "--data", file, "--model", "tiny", "--out", out, *chosen)
+    stages = load_recipe(recipe).stages
+    folders = [out] if len(stages) == 1 else [out / f"{i}-{stage}" for i, stage in enumerate(stages, start=1)]
+    assert json.loads((out / "run.json").read_text())["stages"] == stages
+    assert len(stages) == 1 or (out / "split.json").is_file()
+    for folder in folders:
+        assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe, settings)
+        for written in ("metrics.jsonl", "rollouts.jsonl"):
+            assert (folder / written).read_text().count("\n") >= 1
+        [checkpoint] = (folder / "checkpoints").iterdir()
+        for written in ("config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"):
+            assert (checkpoint / written).is_file()
+    said = run("eval", "--model", out, "--data", file, "--recipe", recipe, *chosen[-4:], "--json", scores)
+    assert "accuracy" in said
+    assert json.loads(scores.read_text())["summary"]["questions"] == 6
+
+
 def test_a_stopped_run_resumes_and_a_finished_one_is_finished(tmp_path: Path, data: Path) -> None:
     arguments = ["train", "demo", "--data", data, "--out", tmp_path / "run", *FAST]
     run(*arguments)

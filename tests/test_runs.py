@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from foveate import runs
 from foveate.questions.scenes import SceneConfig, export
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe, load_recipe
+from foveate.recipes import Recipe, load_recipe, recipe_names
 from foveate.runs import Standing, load_policy, start
 from foveate.training import SplitError, StepReport, TrainingError
 from foveate.training.checkpoints import checkpoints
@@ -207,7 +207,13 @@ def test_a_resumed_run_keeps_its_settings_and_its_questions(
         train(tmp_path, data, resume=True)
 
 
-@pytest.mark.parametrize("name", ["sft", "grpo-sft", "mgpo-sft"])
-def test_the_baselines_run(tmp_path: Path, data: str, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "sft" in load_recipe(name).stages])
+def test_recipes_with_fine_tuning_resume_bit_for_bit(
+    tmp_path: Path, data: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen = load_recipe(name, [*SMALL, "optimisation.questions_per_update=2"])
-    assert train(tmp_path, data, chosen=chosen).finished
+    assert train(tmp_path / "whole", data, chosen=chosen).finished
+    stopped = train(tmp_path / "parts", data, chosen=chosen, observers=[Stop(monkeypatch, "sft", 0)])
+    assert not stopped.finished
+    assert train(tmp_path / "parts", data, chosen=chosen, resume=True).finished
+    assert same(policy_in(tmp_path / "whole"), policy_in(tmp_path / "parts"))

@@ -344,8 +344,12 @@ def crop_view(image: Image.Image, box: Box, budget: PixelBudget, multiple: int) 
     whole = Box(math.floor(inside.x1), math.floor(inside.y1), math.ceil(inside.x2), math.ceil(inside.y2))
     source = whole.grown_to(multiple, image.size)
     source = Box(math.floor(source.x1), math.floor(source.y1), math.ceil(source.x2), math.ceil(source.y2))
+    return cut_view(image, source, fit_size((int(source.width), int(source.height)), budget, multiple))
+
+
+def cut_view(image: Image.Image, source: Box, size: Size) -> View:
+    """A crop of exactly these original pixels, which are whole and inside the image, shown at a given size."""
     crop = _cut(image, source)
-    size = fit_size(crop.size, budget, multiple)
     shown = crop if size == crop.size else crop.resize(size, Image.Resampling.BICUBIC)
     return View(shown, source, image.size, cropped=True)
 

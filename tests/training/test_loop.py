@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,11 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from foveate.episodes import run_episodes
+from foveate.episodes import Episode, run_episodes
 from foveate.families import load
 from foveate.questions.scenes import SceneConfig, Scenes
-from foveate.recipes import Recipe, load_recipe
+from foveate.recipes import Recipe, load_recipe, recipe_names
 from foveate.regions import Box
+from foveate.rewards import TERMS
 from foveate.traces import read_rows
 from foveate.training import StepReport, Trainer, TrainingError
 from foveate.training import update as update_module
@@ -34,6 +36,7 @@ FOR_THE_EMBEDDED_MODEL = (
     "optimisation.learning_rate=5e-4",
     "optimisation.questions_per_update=3",
 )
+FULL_IMAGE = ("protocol.withhold_full_image=false", "protocol.without_region=full_image")
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -200,11 +203,26 @@ def test_a_question_with_nothing_to_count_can_be_trained_on(tmp_path: Path) -> N
     train(tmp_path, [replace(question, points=(), answer="0") for question in COUNTED[:4]], chosen)
 
 
-@pytest.mark.parametrize("name", ["demo", "grpo", "mgpo", "mgpo-grpo", "lfpc-2", "counting", "counting-points"])
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, name: str) -> None:
-    chosen = load_recipe(name, [*SMALL, *FOR_THE_EMBEDDED_MODEL])
+RESUMED = {name: (name,) for name in recipe_names() if load_recipe(name).stages == ["rl"]}
+"""Recipes with their settings; those with a stage `sft` are resumed in tests/test_runs.py."""
+RESUMED |= {"mgpo, three turns": ("mgpo", "protocol.turns=3"), "hart, full image kept": ("hart", *FULL_IMAGE)}
+
+
+def ids_of(episode: Episode) -> list[tuple[int, ...]]:
+    return [turn.completion.token_ids for turn in episode.turns]
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    # Of some tasks the embedded model has learnt nothing: with the recipe's own reward it would not move at all.
+    monkeypatch.setitem(TERMS, "accuracy", lambda episode: random.Random(str(ids_of(episode))).random())
+    name, *own = RESUMED[case]
+    chosen = load_recipe(name, [*SMALL, *FOR_THE_EMBEDDED_MODEL, *own])
     questions = COUNTED if "counting" in name else SCENES
-    train(tmp_path / "whole", questions, chosen)
+    whole = train(tmp_path / "whole", questions, chosen)
+    assert all(row["grad_norm"] > 0 for row in whole)
 
     def stop_after_two(report: StepReport) -> None:
         trainer.stop_requested = report.step == 1

@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.models import chained, group, located, make_episode, make_question, noise_view, random_vlm, words
+from tests.scripted import Traits
 from torch import Tensor
 
 from foveate.context import Context, Message, Sampled
 from foveate.episodes import Episode
 from foveate.families import VLM
-from foveate.images import View
+from foveate.images import PixelBudget, View
+from foveate.protocols import (
+    Ask,
+    Completion,
+    FinishReason,
+    GroundAndAnswer,
+    GroundThenAnswer,
+    LocateThenAnswer,
+    PointThenCount,
+    Protocol,
+    Stop,
+    StopReason,
+    Subject,
+    Turn,
+    ZoomTool,
+)
 from foveate.training import packing
 from foveate.training.packing import pack, packed_logprobs, sampled_count, separate_logprobs, unpack
 
@@ -35,6 +53,29 @@ def crop(number: int, columns: int = 2, rows: int = 2) -> View:
 def other_question(lengths: Sequence[int], size: tuple[int, int], text: str, number: int) -> list[Episode]:
     return group(lengths, size=size, name=f"q{number}", text=text, seed=7 * number)
 
+
+def asked(protocol: Protocol, *replies: Sequence[str]) -> list[Episode]:
+    """Episodes of a protocol whose turns were replied to so; the tokens of a reply are any words, not its text."""
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
+    subject = Subject(make_question(), Image.fromarray(pixels), SHORT)
+    episodes = []
+    for number, said in enumerate(replies):
+        turns: list[Turn] = []
+        for text in said:
+            step = protocol.next(subject, turns)
+            assert isinstance(step, Ask)
+            ended = text != CUT_OFF
+            ids = words(3 + (number + len(turns)) % 3, 10 * number + len(turns), end=ended)
+            reply = Completion(ids, (), text, FinishReason.END if ended else FinishReason.LENGTH)
+            turns.append(protocol.read(subject, turns, step.context, reply))
+        stop = protocol.next(subject, turns)
+        assert isinstance(stop, Stop)
+        episodes.append(Episode(subject.question, tuple(turns), stop.answer, stop.reason))
+    return episodes
+
+
+SHORT = Traits(box_style="short", budget=PixelBudget(28 * 28, 28 * 28 * 12))
+HERE, THERE, BACKWARDS, OUTSIDE, CUT_OFF = "10 10 60 60", "40 5 90 70", "60 60 10 10", "900 9 990 90", "10 10 60"
 
 SHAPES: dict[str, Callable[[], list[Episode]]] = {
     "one token of image": lambda: group([5, 3], size=(1, 1)),
@@ -65,12 +106,44 @@ SHAPES: dict[str, Callable[[], list[Episode]]] = {
         *other_question([4, 4, 4], (5, 6), "locate 7", 3),
     ],
     "outputs longer than the prompt": lambda: group([30, 41, 22, 35, 28], size=(2, 2)),
+    "closed loop": lambda: asked(
+        LocateThenAnswer(), [f"{HERE}; {THERE}", "7"], [HERE, "7"], [f"{THERE}; {OUTSIDE}", "8"], [BACKWARDS]
+    ),
+    "full image beside the crops": lambda: asked(
+        LocateThenAnswer(withhold_full_image=False, without_region="full_image"),
+        [f"{HERE}; {THERE}", "7"],
+        [HERE, "7"],
+        [OUTSIDE, "7"],
+    ),
+    "three turns in one history": lambda: asked(
+        GroundThenAnswer(turns=3), [HERE, THERE, "7"], [HERE, OUTSIDE, "7"], [CUT_OFF, HERE, "red"], ["red", "red", "7"]
+    ),
+    "tool, with several crops and errors": lambda: asked(
+        ZoomTool(max_calls=2),
+        ["7"],
+        [HERE, THERE, "7"],
+        [HERE, BACKWARDS, "7"],
+        [OUTSIDE, HERE, "red"],
+        [CUT_OFF, BACKWARDS, HERE],  # out of calls
+    ),
+    "coordinates and answer in one reply": lambda: asked(GroundAndAnswer(), [f"{HERE} 7"], ["7"], [HERE], [CUT_OFF]),
+    "points and count in one reply": lambda: asked(PointThenCount(), ["10 10 60 60 2"], ["0"], ["10 10"], [CUT_OFF]),
 }
 
 
 @pytest.fixture(params=SHAPES, scope="module")
 def episodes(request: pytest.FixtureRequest) -> list[Episode]:
     return SHAPES[request.param]()
+
+
+def test_the_shapes_of_protocols_are_what_their_names_say() -> None:
+    three, tool = SHAPES["three turns in one history"](), SHAPES["tool, with several crops and errors"]()
+    assert {len(episode.turns) for episode in three} == {3}
+    assert [len(episode.turns[-1].context.views) for episode in tool] == [1, 3, 2, 2, 1]
+    assert [len(episode.turns) for episode in tool] == [1, 3, 3, 3, 3]
+    assert tool[-1].stop is StopReason.OUT_OF_CALLS
+    assert [len(episode.boxes) for episode in SHAPES["closed loop"]()] == [2, 1, 1, 0]
+    assert SHAPES["closed loop"]()[-1].stop is StopReason.NO_REGION
 
 
 def loss_of(logprobs: list[Tensor]) -> Tensor:

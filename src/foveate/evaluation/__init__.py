@@ -3,17 +3,22 @@
 from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
 from foveate.evaluation.pictures import annotated, data_url
+from foveate.evaluation.probes import CROP_ALONE, REPLACEMENTS, UNCHANGED, Replacement, probe
 from foveate.evaluation.report import Case, first_cases, write_report
 from foveate.evaluation.runner import FIGURES, Evaluation, Summary, evaluate
 from foveate.evaluation.scores import write_scores
 from foveate.evaluation.statistics import bootstrap_interval
 
 __all__ = [
+    "CROP_ALONE",
     "FIGURES",
+    "REPLACEMENTS",
+    "UNCHANGED",
     "Case",
     "Evaluation",
     "Grounding",
     "JointTable",
+    "Replacement",
     "Summary",
     "annotated",
     "best_iou",
@@ -24,6 +29,7 @@ __all__ = [
     "grounding_of",
     "iog_hit",
     "overall",
+    "probe",
     "valid_boxes",
     "write_report",
     "write_scores",

@@ -11,19 +11,20 @@ answer are wrong under every probe. Those that answered without a crop have noth
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from PIL import Image
 
-from foveate.context import Context, Message
-from foveate.episodes import Episode, Group
+from foveate.context import Context, Message, Part
+from foveate.episodes import Group
 from foveate.generators.base import Generator, Request, Sampling
-from foveate.images import PixelBudget, View, crop_view, open_image
+from foveate.images import PixelBudget, View, crop_view, cut_view, open_image
 from foveate.protocols import prompts
-from foveate.protocols.base import Ask, Protocol, Stop, StopReason, Subject, Turn
-from foveate.protocols.direct import answer_turn, stop_with_answer
+from foveate.protocols.answers import parse_answer
+from foveate.protocols.base import Completion, Protocol, Stop, StopReason, Subject
 from foveate.questions.schema import Question
 from foveate.regions import Box
 from foveate.rewards import accuracy
@@ -34,13 +35,23 @@ UNCHANGED, CROP_ALONE = "unchanged", "crop_alone"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a probe may look at: the question with its true regions, the original, and the crop to be replaced."""
+    """What a replacement is made from.
+
+    Attributes:
+        question: with its true regions.
+        image: the original.
+        crop: to be replaced.
+        multiple: the family's merged patch, in pixels.
+        rng: for what is drawn; the crops of an answer turn share it.
+        number: which of the answer turn's crops this is, from 0.
+    """
 
     question: Question
     image: Image.Image
     crop: View
     multiple: int
     rng: random.Random
+    number: int = 0
 
     def cut(self, box: Box) -> View:
         """Another crop of the original (`box` in its pixels), under the pixels of the one that it replaces."""
@@ -60,16 +71,17 @@ def noise(case: Case) -> View:
 
 
 def true_crop(case: Case) -> View:
-    """The crop of a true region, at its widest level; of several regions one at random. Needs true regions."""
-    return case.cut(case.rng.choice(case.question.regions)[-1])
+    """The crop of a true region, at its widest level; several crops get one region each, in turn. Needs regions."""
+    regions = case.question.regions
+    return case.cut(regions[case.number % len(regions)][-1])
 
 
 def random_crop(case: Case) -> View:
-    """A crop of the same width and height at a random place."""
+    """A crop of the same width and height at a random place, shown at the same size."""
     source, (width, height) = case.crop.source, case.crop.original_size
-    x = case.rng.uniform(0, max(0.0, width - source.width))
-    y = case.rng.uniform(0, max(0.0, height - source.height))
-    return case.cut(Box(x, y, x + source.width, y + source.height))
+    x = case.rng.randint(0, int(width - source.width))
+    y = case.rng.randint(0, int(height - source.height))
+    return cut_view(case.image, Box(x, y, x + source.width, y + source.height), case.crop.size)
 
 
 REPLACEMENTS: Mapping[str, Replacement] = {"noise": noise, "true_crop": true_crop, "random_crop": random_crop}
@@ -86,6 +98,7 @@ def probe(
     *,
     max_new_tokens: int = 256,
     seed: int = 0,
+    at_once: int = 64,
 ) -> dict[str, list[float | None]]:
     """Whether the first episode of each question answers right under each probe: 1, 0, or None where it cannot be made.
 
@@ -96,75 +109,71 @@ def probe(
         replacements: by name; `UNCHANGED` and `CROP_ALONE` are always made.
         max_new_tokens: of an answer.
         seed: of what replacements draw.
+        at_once: questions whose originals are held in memory at the same time.
     """
-    groups = list(groups)
-    sampling = Sampling(0.0, max_new_tokens)
-    names = (UNCHANGED, CROP_ALONE, *replacements)
-    right: dict[str, list[float | None]] = {name: [0.0] * len(groups) for name in names}
-    asked: list[tuple[str, int, Context]] = []
-    subjects: dict[int, Subject] = {}
-    for place, (question, episodes) in enumerate(groups):
-        episode = episodes[0]
-        if not episode.turns or not _answered(episode):
-            continue
-        image = open_image(question.image)
-        subjects[place] = Subject(question, image, generator.family)
-        context = episode.turns[-1].context
-        asked.append((UNCHANGED, place, context))
-        if alone := _crops_alone(context, subjects[place]):
-            asked.append((CROP_ALONE, place, alone))
-        for name, replacement in replacements.items():
-            if name in NEED_REGIONS and not question.regions:
-                right[name][place] = None
-                continue
-            rng = random.Random(f"{name}/{seed}/{question.id}")
-            multiple = generator.family.multiple
-            make = _maker(replacement, question, image, multiple, rng)
-            asked.append((name, place, _with_crops(context, make)))
-    replies = generator.generate([Request(context, (seed,)) for _, _, context in asked], sampling) if asked else []
-    for (name, place, context), [completion] in zip(asked, replies, strict=True):
-        subject, episode = subjects[place], groups[place].episodes[0]
-        if name == CROP_ALONE:
-            stop: Stop | Ask = stop_with_answer(subject, answer_turn(subject, context, completion))
-        else:
-            before = episode.turns[:-1]
-            turns: Sequence[Turn] = (*before, protocol.read(subject, before, context, completion))
-            stop = protocol.next(subject, turns)
-        answer = stop.answer if isinstance(stop, Stop) else None  # it calls for another crop: no answer
-        right[name][place] = accuracy(replace(episode, answer=answer))
+    right: dict[str, list[float | None]] = {name: [] for name in (UNCHANGED, CROP_ALONE, *replacements)}
+    remaining = iter(groups)
+    while chunk := list(islice(remaining, at_once)):
+        probed = [_Probed(group, generator, replacements, seed) for group in chunk]
+        # Each context once: a crop that is shown alone already is its own `CROP_ALONE`, and without one all are alike.
+        asked = list(dict.fromkeys(context for one in probed for context in one.contexts.values()))
+        replies = generator.generate([Request(context, (seed,)) for context in asked], Sampling(0.0, max_new_tokens))
+        said = {context: completion for context, [completion] in zip(asked, replies, strict=True)}
+        for one in probed:
+            for name, values in right.items():
+                values.append(one.right(name, protocol, said))
     return right
 
 
-def _answered(episode: Episode) -> bool:
-    return episode.stop in (StopReason.ANSWERED, StopReason.UNPARSED)
+class _Probed:
+    """A question, and what is shown under each probe."""
+
+    def __init__(self, group: Group, generator: Generator, replacements: Mapping[str, Replacement], seed: int) -> None:
+        self.question, [self.episode, *_] = group
+        self.contexts: dict[str, Context] = {}
+        """By the probe's name; none where the episode came to no answer."""
+        if self.episode.stop not in (StopReason.ANSWERED, StopReason.UNPARSED):
+            return
+        question, family = self.question, generator.family
+        self.subject = Subject(question, open_image(question.image), family)
+        answered = self.episode.turns[-1].context
+        self.contexts[UNCHANGED] = answered
+        if crops := [view for view in dict.fromkeys(answered.views) if view.cropped]:
+            alone = prompts.answer(question, family.box_style, crops=len(crops), withheld=True)
+            self.contexts[CROP_ALONE] = Context.user(*crops, alone)
+        for name, replacement in replacements.items():
+            if self.can_be_made(name):
+                rng = random.Random(f"{name}/{seed}/{question.id}")
+                made = {
+                    crop: replacement(Case(question, self.subject.image, crop, family.multiple, rng, number))
+                    for number, crop in enumerate(crops)
+                }
+                self.contexts[name] = _replaced(answered, made)
+
+    def can_be_made(self, name: str) -> bool:
+        return name not in NEED_REGIONS or bool(self.question.regions)
+
+    def right(self, name: str, protocol: Protocol, said: Mapping[Context, Completion]) -> float | None:
+        """Whether the reply to a probe is right; a call for another crop is not."""
+        if not self.can_be_made(name):
+            return None
+        if name not in self.contexts:  # it came to no answer, or has no crop that could do alone
+            return 0.0
+        context = self.contexts[name]
+        if name == CROP_ALONE:
+            answer = parse_answer(said[context].text, self.question.choices)
+        else:
+            before = self.episode.turns[:-1]
+            turn = protocol.read(self.subject, before, context, said[context])
+            stop = protocol.next(self.subject, (*before, turn))
+            answer = stop.answer if isinstance(stop, Stop) else None
+        return accuracy(replace(self.episode, answer=answer))
 
 
-def _maker(
-    replacement: Replacement, question: Question, image: Image.Image, multiple: int, rng: random.Random
-) -> Callable[[View], View]:
-    return lambda crop: replacement(Case(question, image, crop, multiple, rng))
+def _replaced(context: Context, made: Mapping[View, View]) -> Context:
+    """The context with other views in place of some."""
 
+    def other(part: Part) -> Part:
+        return made.get(part, part) if isinstance(part, View) else part
 
-def _with_crops(context: Context, make: Callable[[View], View]) -> Context:
-    """The context with every crop replaced; each is made once, though it may be shown several times."""
-    made: dict[int, View] = {}
-    messages = []
-    for message in context.messages:
-        parts = []
-        for part in message.parts:
-            if isinstance(part, View) and part.cropped:
-                if id(part) not in made:
-                    made[id(part)] = make(part)
-                part = made[id(part)]
-            parts.append(part)
-        messages.append(Message(message.role, tuple(parts)))
-    return Context(tuple(messages))
-
-
-def _crops_alone(context: Context, subject: Subject) -> Context | None:
-    """The crops of an answer turn and the question, nothing else; None without a crop (which then does not suffice)."""
-    crops = [view for view in context.views if view.cropped]
-    if not crops:
-        return None
-    asked = prompts.answer(subject.question, subject.family.box_style, crops=len(crops), withheld=True)
-    return Context.user(*crops, asked)
+    return Context(tuple(Message(message.role, tuple(map(other, message.parts))) for message in context.messages))
