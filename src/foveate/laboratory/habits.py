@@ -74,6 +74,7 @@ def reading_habits(examples: Sequence[Example], rng: random.Random) -> list[Line
             for form in rng.sample(_FORMS, 2):
                 card = _asked(example, crop, rng)
                 prompt: tuple[int | str, ...]
+                again: tuple[int | str, ...]
                 match form:
                     case "crop":
                         prompt = (image, ANSWER, card.colour)
@@ -81,13 +82,20 @@ def reading_habits(examples: Sequence[Example], rng: random.Random) -> list[Line
                         prompt = (i, image, ANSWER, card.colour)
                     case "grounded":
                         prompt = (i, LOCATE, card.colour, *said, image, ANSWER, card.colour)
+                    case "grounded twice":  # as if it had pointed at all of the crop
+                        whole = _words(Box(0, 0, *crop.size), crop.size)
+                        again = (image, LOCATE, card.colour, *whole, END, image)
+                        prompt = (i, LOCATE, card.colour, *said, *again, ANSWER, card.colour)
+                    case "zoomed twice":
+                        again = (image, ZOOM, card.colour, *said, image)
+                        prompt = (i, ZOOM, card.colour, *said, *again, ZOOM, card.colour)
                     case _:
                         prompt = (i, ZOOM, card.colour, *said, image, ZOOM, card.colour)
                 lines.append(Line(prompt, (card.writing, END)))
     return lines
 
 
-_FORMS = ("crop", "view and crop", "view and crop", "grounded", "zoomed")
+_FORMS = ("crop", "view and crop", "view and crop", "grounded", "zoomed", "grounded twice", "zoomed twice")
 
 
 def _crops(examples: Sequence[Example], i: int) -> list[tuple[Seen, int, Box]]:
@@ -126,7 +134,7 @@ def counting_habits(examples: Sequence[Example], rng: random.Random) -> list[Lin
     lines = []
     for i, example in enumerate(examples):
         cards = sorted(example.cards, key=lambda card: card.box.x1)
-        for colour in rng.choices([card.colour for card in cards], k=3):
+        for colour in rng.choices([card.colour for card in cards], k=8):
             pointed = [card for card in cards if rng.random() < (_KEPT if card.colour == colour else _WRONG)]
             points = [_point(_box_of(example, example.view, card)) for card in pointed]
             words = [word for point in points for word in point]
@@ -135,7 +143,7 @@ def counting_habits(examples: Sequence[Example], rng: random.Random) -> list[Lin
 
 
 COUNT = "count"
-_KEPT, _WRONG = 0.75, 0.08
+_KEPT, _WRONG = 0.8, 0.06
 """Chances that a card of the colour, and one of another, is pointed at."""
 
 

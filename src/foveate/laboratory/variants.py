@@ -76,7 +76,7 @@ VARIANTS: Mapping[str, Variant] = {
     "view": Variant(scenes(), look=600, speak=1200),
     "prior-30": Variant(scenes(0.3), start="view", speak=150),
     "prior-60": Variant(scenes(0.6), start="view", speak=150),
-    "count": Variant(COUNTED, start="view", speak=400, speaks="counting"),
+    "count": Variant(COUNTED, start="view", speak=700, speaks="counting"),
 }
 """Every base of a study by name."""
 

@@ -141,7 +141,7 @@ _PRIORS = {
 }
 _SYSTEMS = ("base-view", "hart", "mgpo", "grpo", "mgpo-84", "grpo-84")
 _SHOWN = "side of the full image in the answer turn, px (0: withheld)"
-_LEAK_LINE = {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}
+_LEAK_LINE: Mapping[float, str] = {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}
 
 FULL = Study(
     name="full",
