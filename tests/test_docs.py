@@ -1,9 +1,14 @@
-"""Links between the pages, and from them to files, lead somewhere."""
+"""Links between the pages, and from them to files, lead somewhere; the commands in them can be typed."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
+
+from foveate.cli import app
+from foveate.recipes import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -28,3 +33,36 @@ def test_links_of_a_page(page):
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             broken.append(written)
     assert broken == []
+
+
+def commands(page):
+    """Every indented command line of a page, as a shell would split it."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [shlex.split(line, comments=True) for line in re.findall(r"^    foveate (.*)$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_commands_of_a_page_are_understood(page):
+    for words in commands(page):
+        command, context = typer.main.get_command(app), None
+        while hasattr(command, "commands"):
+            context = command.make_context(words[0], words[1:2], parent=context, resilient_parsing=True)
+            command, words = command.commands[words[0]], words[1:]
+        parsed = command.make_context("foveate", list(words), parent=context).params
+        if parsed.get("recipe"):
+            load_recipe(parsed["recipe"], parsed.get("settings") or [])
+
+
+def test_the_readme_has_a_command_for_every_recipe():
+    trained = {words[1] for words in commands(ROOT / "README.md") if words[0] == "train"}
+    assert trained == set(recipe_names())
+
+
+def test_the_readme_says_how_much_a_recipe_samples():
+    table = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = re.findall(r"\| `([\w-]+)` \| ([\d,]+) (?:episodes )?of", table)
+    assert len(said) == 5
+    for name, episodes in said:
+        recipe = load_recipe(name)
+        step = recipe.optimisation.questions_per_step * recipe.rollout.group_size
+        assert recipe.optimisation.steps * step == int(episodes.replace(",", "")), name

@@ -81,6 +81,19 @@ def test_every_episode_and_turn_has_its_own_seed_and_runs_theirs():
     assert drawn == seeds(0)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 64])
+def test_a_question_that_comes_again_is_not_given_the_same_episodes_again(at_once):
+    """A step takes small data more than once: copies of a group would teach nothing new."""
+
+    def seeds(asked, n):
+        generator = ScriptedGenerator(by_seed)
+        run_episodes(asked, Direct(), generator, n=n, seed=5, at_once=at_once)
+        return [s for request in generator.requests for s in request.seeds]
+
+    [one, other] = questions(2)
+    assert seeds([one, other, one, one], 2) == [*seeds([one], 2), *seeds([other], 2), *seeds([one], 6)[2:]]
+
+
 def test_the_seeds_are_the_same_on_every_machine():
     """Runs are resumed elsewhere: these must not change."""
     generator = ScriptedGenerator(["B"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -88,7 +89,8 @@ def run_episodes(
     Episodes of a question that are shown the same context share one request. Each picture is opened once.
 
     Args:
-        seed: with the question's id, the number of the episode and of the turn it decides every random number.
+        seed: with the question's id, the number of the episode and of the turn it decides every random number. The
+            episodes of a question that comes again go on counting, so that they are others.
         at_once: questions whose originals are held in memory at the same time.
         answered_by: writes the final turns in the generator's place (a reference answer).
         on_progress: called with the number of questions finished since the last call.
@@ -101,9 +103,10 @@ def run_episodes(
         raise ValueError(f"needs n >= 1 and at_once >= 1, not {n} and {at_once}")
     sampling = sampling or Sampling()
     groups: list[Group] = []
+    asked: Counter[str] = Counter()
     remaining = iter(questions)
     while chunk := tuple(islice(remaining, at_once)):
-        groups += _run_chunk(chunk, protocol, generator, n, sampling, seed, answered_by)
+        groups += _run_chunk(chunk, protocol, generator, n, sampling, seed, asked, answered_by)
         if on_progress:
             on_progress(len(chunk))
     return groups
@@ -116,6 +119,7 @@ def _run_chunk(
     n: int,
     sampling: Sampling,
     seed: int,
+    asked: Counter[str],
     answered_by: Callable[[Question], Completion] | None,
 ) -> list[Group]:
     running: list[_Running] = []
@@ -125,7 +129,9 @@ def _run_chunk(
         except ImageError as error:
             raise ImageError(f"question {question.id}: {error}") from error
         subject = Subject(question, image, generator.family)
-        running += [_Running(subject, _derived(seed, question.id, number)) for number in range(n)]
+        first = asked[question.id] * n
+        running += [_Running(subject, _derived(seed, question.id, first + number)) for number in range(n)]
+        asked[question.id] += 1
     while active := [episode for episode in running if episode.stop is None]:
         shared: dict[Hashable, tuple[Context, list[_Running]]] = {}
         for episode in active:
