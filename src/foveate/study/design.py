@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from foveate.questions.scenes import SceneConfig
 from foveate.study.claims import Claim
@@ -54,7 +55,8 @@ class Method:
         recipe: of the training; None: the base as it is.
         settings: overrides of the recipe.
         after: the method whose result of the same seed it starts from instead.
-        selected: whether questions come with the resolution at which the base's answer changes (LFPC, stage I).
+        selected: it trains on the questions whose answer by the base changes at some resolution (LFPC, stage I), the
+            same for all seeds: shown at that resolution (`"gap"`), or at full resolution all the same (`"no gap"`).
         ways: how it is asked at the end, by name.
         seconds: that a cell takes on one thread, roughly, for what is said beforehand.
     """
@@ -65,7 +67,7 @@ class Method:
     recipe: str | None = None
     settings: tuple[str, ...] = ()
     after: str | None = None
-    selected: bool = False
+    selected: Literal["gap", "no gap"] | None = None
     ways: Mapping[str, Way] = field(default_factory=dict)
     seconds: int = 75
 

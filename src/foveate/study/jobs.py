@@ -182,7 +182,10 @@ def _questions(job: Job, recipe: Recipe, places: Places) -> Mapping[StageName, S
     """
     if job.method.selected:
         assert places.selected is not None
-        return {recipe.stages[0]: load_questions(places.selected)}
+        selected: Sequence[Question] = load_questions(places.selected)
+        if job.method.selected == "no gap":
+            selected = [replace(question, view_pixels=None) for question in selected]
+        return {recipe.stages[0]: selected}
     scenes = Scenes(job.base.scenes, seed=TRAINING_SEED + job.seed, length=2 * SCENES)
     parts: dict[StageName, Sequence[Question]] = {
         "rl": Part(scenes, range(SCENES)),

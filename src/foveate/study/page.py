@@ -1,15 +1,17 @@
 """A page of documentation whose tables are computed: `python -m foveate.study.page docs/evidence.md`.
 
 What stands between `<!-- table: NAME -->` and `<!-- end -->` is replaced by that table of the full study's report, made
-from the cells that are committed beside the page. Everything else on the page is a person's.
+from the cells that are committed beside the page, as are the plots that the page shows. The rest is a person's.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from foveate.study.design import Study
 from foveate.study.plans import FULL
@@ -53,9 +55,13 @@ def main() -> None:
     committed = cells_beside(options.page)
     if options.study:
         pack(committed, read_cells(options.study / "cells"))
-    cells = unpack(committed)
-    write_report(cells, FULL.claims, FULL.groups, committed.parent, "foveate study", FULL.sweeps)
-    options.page.write_text(filled(options.page.read_text(encoding="utf-8"), tables_of(FULL, cells)), encoding="utf-8")
+    cells, page = unpack(committed), options.page.read_text(encoding="utf-8")
+    options.page.write_text(filled(page, tables_of(FULL, cells)), encoding="utf-8")
+    with TemporaryDirectory() as folder:
+        write_report(cells, FULL.claims, FULL.groups, folder, "foveate study", FULL.sweeps)
+        (committed.parent / "plots").mkdir(exist_ok=True)
+        for name in re.findall(rf"\({committed.parent.name}/(plots/\S+?\.svg)\)", page):
+            shutil.copy(Path(folder, name), committed.parent / name)
 
 
 if __name__ == "__main__":

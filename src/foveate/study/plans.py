@@ -110,11 +110,11 @@ _ASKED_TOOL = (*_SEEN, "rollout.max_new_tokens=12", "protocol.max_calls=2")
 _TOOL = {"tool": Way("lfpc-1", _ASKED_TOOL, probed=True), "loop": LOOP}
 _GAP = (
     Method("lfpc-1", "LFPC's stage I: resolutions selected", "view", "lfpc-1", (*_BUDGET, *_ASKED_TOOL),
-           selected=True, ways=_TOOL),
-    Method("no-gap", "the same rewards, the full image always legible", "view", "lfpc-1", (*_BUDGET, *_ASKED_TOOL),
-           ways=_TOOL),
+           selected="gap", ways=_TOOL),
+    Method("no-gap", "the same on the same questions, the full image legible", "view", "lfpc-1",
+           (*_BUDGET, *_ASKED_TOOL), selected="no gap", ways=_TOOL),
     Method("lfpc-2", "LFPC's stage II, from stage I", "view", "lfpc-2", (*_BUDGET, *_ASKED_TOOL),
-           after="lfpc-1", selected=True, ways=_TOOL),
+           after="lfpc-1", selected="gap", ways=_TOOL),
 )  # fmt: skip
 
 
