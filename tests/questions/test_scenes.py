@@ -218,6 +218,7 @@ def test_writing_follows_the_view_budget() -> None:
         ({"prior": -0.1}, "prior is -0.1"),
         ({"prior": 1.5}, "prior is 1.5"),
         ({"prior": 0.3, "writing": "word", "writing_px": 20}, "only of digits"),
+        ({"prior": 1.0, "kind": "count"}, "no digit is read"),
     ],
 )
 def test_knobs_that_cannot_be_are_refused_by_name(knobs: dict[str, object], message: str) -> None:
