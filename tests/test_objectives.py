@@ -99,6 +99,37 @@ def test_right_answers_pull_harder_and_are_held_back_less(rewards: list[float], 
     assert float(weights.kl_weights.mean()) == pytest.approx(beta)
 
 
+@given(binary_lists, strengths, st.floats(0, 1), st.floats(0, 1))
+def test_difficulty_weighs_the_policy_terms_of_a_whole_group_alike(
+    rewards: list[float], k: float, beta: float, difficulty: float
+) -> None:
+    plain = ap_grpo_weights(double(rewards), k, beta)
+    weighed = ap_grpo_weights(double(rewards), k, beta, difficulty=difficulty)
+    factor = 1 + difficulty * (0.5 - statistics.fmean(rewards))
+    torch.testing.assert_close(weighed.policy_weights, plain.policy_weights * factor)
+    assert torch.equal(weighed.advantages, plain.advantages)
+    assert torch.equal(weighed.kl_weights, plain.kl_weights)
+    if not k:
+        assert weighed.policy_weights.tolist() == pytest.approx([factor] * len(rewards))
+    assert bool((weighed.policy_weights > 0).all())
+
+
+@given(rewards_lists, strengths, strengths)
+def test_without_difficulty_it_is_as_before(rewards: list[float], k: float, beta: float) -> None:
+    plain, weighed = (ap_grpo_weights(double(rewards), k, beta, **more) for more in ({}, {"difficulty": 0.0}))
+    for one, other in zip(plain, weighed, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_difficulty_by_hand() -> None:
+    hard = ap_grpo_weights([1.0, 0.0, 0.0, 0.0], k=0.0, beta=0.1, difficulty=1.0)
+    assert hard.policy_weights.tolist() == pytest.approx([1.25] * 4)
+    assert hard.kl_weights.tolist() == pytest.approx([0.1] * 4)
+    both = ap_grpo_weights([1.0, 0.0, 0.0, 0.0], k=0.6, beta=0.1, difficulty=1.0)
+    assert both.policy_weights.tolist() == pytest.approx([1.25 * 1.45, *[1.25 * 0.85] * 3])
+    assert both.kl_weights.tolist() == pytest.approx([0.055, *[0.115] * 3])
+
+
 def test_unscaled_advantages_are_the_distance_from_the_mean() -> None:
     weights = ap_grpo_weights([1.0, 0.0, 0.0, 0.0], 0.0, 0.0, scale_rewards="none")
     torch.testing.assert_close(weights.advantages, torch.tensor([0.75, -0.25, -0.25, -0.25]))

@@ -147,6 +147,30 @@ def test_the_full_image_can_be_kept():
     assert "withheld" not in words_of(episode.turns[1].context)
 
 
+@pytest.mark.parametrize(("pixels", "size"), [(None, (448, 336)), (28 * 28 * 4, (56, 28)), (1120 * 840, (1120, 840))])
+def test_the_full_image_that_is_kept_can_have_a_size_of_its_own(pixels, size):
+    budget = PixelBudget(28 * 28, pixels) if pixels else None
+    kept = LocateThenAnswer(withhold_full_image=False, answer_view_budget=budget)
+    plain = run(LocateThenAnswer(withhold_full_image=False), CARD, "B")
+    episode = run(kept, CARD, "B")
+    assert [view.size for view in episode.turns[0].context.views] == [(448, 336)]  # what is pointed at stays as it is
+    full, crop = episode.turns[1].context.views
+    assert (full.source, full.size) == (WHOLE, size)
+    assert crop.key == plain.turns[1].context.views[1].key
+    assert words_of(episode.turns[1].context) == words_of(plain.turns[1].context)
+
+    withheld = run(LocateThenAnswer(answer_view_budget=budget), CARD, "B")
+    assert [view.key for view in withheld.turns[1].context.views] == [crop.key]
+    fallen_back = run(LocateThenAnswer(without_region="full_image", answer_view_budget=budget), "no", "B")
+    assert [view.size for view in fallen_back.turns[1].context.views] == [size]
+
+
+def test_a_questions_own_budget_lowers_the_answer_turns_full_image_too():
+    kept = LocateThenAnswer(withhold_full_image=False, answer_view_budget=PixelBudget(28 * 28, 1120 * 840))
+    episode = run(kept, "[14, 7, 21, 14]", "B", view_pixels=28 * 28 * 4)
+    assert episode.turns[1].context.views[0].size == (56, 28)
+
+
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [

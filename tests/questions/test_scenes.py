@@ -6,6 +6,7 @@ import json
 import pickle
 from collections import Counter
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,35 @@ def test_the_digit_does_not_follow_from_colour_shape_or_place() -> None:
         assert score < freedom + 4 * (2 * freedom) ** 0.5, key
 
 
+def test_a_prior_is_the_share_of_digits_that_go_with_their_colour_beside_chance() -> None:
+    for prior in (0.3, 0.6, 1.0):
+        config = SceneConfig(prior=prior)
+        pairs = Counter((card.colour, card.writing) for index in range(600) for card in layout(config, 5, index).cards)
+        found = sum(count for (colour, writing), count in pairs.items() if writing == str(list(COLOURS).index(colour)))
+        cards = sum(pairs.values())
+        assert found / cards == pytest.approx(prior + (1 - prior) / 10, abs=4 * (0.25 / cards) ** 0.5)
+        if prior < 1:  # the rest is any digit
+            assert {writing for _, writing in pairs} == set("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "digest"),
+    [
+        ({}, "87943f95e62700a6"),
+        ({"size": 512, "writing_px": 58}, "3e142b287162df25"),
+        (
+            {"writing": "word", "size": 2048, "writing_px": 60, "cards": (2, 3), "card_side": (0.22, 0.28)},
+            "c44afb84cc00d4ee",
+        ),
+    ],
+)
+def test_layouts_without_a_prior_are_those_that_the_shipped_model_was_made_with(
+    knobs: dict[str, object], digest: str
+) -> None:
+    plans = [layout(SceneConfig(**knobs), seed, index) for seed in (0, 7) for index in range(8)]  # type: ignore[arg-type]
+    assert blake2b(repr(plans).encode(), digest_size=8).hexdigest() == digest
+
+
 def _place(card: object) -> tuple[int, int]:
     box: Box = card.box  # type: ignore[attr-defined]
     return int(box.x1 // 256), int(box.y1 // 256)
@@ -185,6 +215,10 @@ def test_writing_follows_the_view_budget() -> None:
         ({"kind": "riddle"}, "choose one of read"),
         ({"writing": "runes"}, "choose one of digit"),
         ({"view_pixels": 0}, "view_pixels"),
+        ({"prior": -0.1}, "prior is -0.1"),
+        ({"prior": 1.5}, "prior is 1.5"),
+        ({"prior": 0.3, "writing": "word", "writing_px": 20}, "only of digits"),
+        ({"prior": 1.0, "kind": "count"}, "no digit is read"),
     ],
 )
 def test_knobs_that_cannot_be_are_refused_by_name(knobs: dict[str, object], message: str) -> None:

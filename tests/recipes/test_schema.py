@@ -108,6 +108,20 @@ def test_overrides_reach_settings_and_keep_their_neighbours() -> None:
     assert protocol.view_budget == PixelBudget(3136, 501_760)
 
 
+def test_the_full_image_beside_its_crops_has_a_budget_of_its_own_only_where_one_is_set() -> None:
+    kept = ["protocol.withhold_full_image=false", "images.max_pixels=501760"]
+    plain = load_recipe("hart", kept).build_protocol(OWN)
+    assert isinstance(plain, LocateThenAnswer)
+    assert plain.answer_view_budget is None
+    sharper = load_recipe("hart", [*kept, "images.answer_max_pixels=802816"]).build_protocol(OWN)
+    assert isinstance(sharper, LocateThenAnswer)
+    assert sharper.answer_view_budget == PixelBudget(3136, 802_816)
+    assert (sharper.view_budget, sharper.crop_budget) == (plain.view_budget, plain.crop_budget)
+    smallest = load_recipe("hart-full", ["images.answer_max_pixels=1000"]).build_sft_protocol(OWN)
+    assert isinstance(smallest, LocateThenAnswer)
+    assert smallest.answer_view_budget == PixelBudget(1000, 1000)
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [

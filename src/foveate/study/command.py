@@ -81,8 +81,8 @@ def cost(study: Study, tasks: Sequence[Task], workers: int) -> Table:
     hours = sum(task.seconds for task in tasks) / 3600
     table = Table(title=f"study {study.name}", show_header=False)
     table.add_row("methods x seeds", f"{len(study.methods)} x {len(study.seeds)} = {cells} cells")
-    first = f", {left['base']} bases to build first" if left["base"] else ""
-    table.add_row("left to run", f"{left['cell']} cells{first}")
+    bases = "1 base" if left["base"] == 1 else f"{left['base']} bases"
+    table.add_row("left to run", f"{left['cell']} cells" + (f", {bases} to build first" if left["base"] else ""))
     table.add_row("held-out questions a cell", str(study.held_out))
     table.add_row("about", f"{hours:.1f} CPU hours; {60 * hours / workers:.0f} minutes with {workers} at a time")
     return table

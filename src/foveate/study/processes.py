@@ -184,8 +184,13 @@ def _failure(worker: _Worker) -> str | None:
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """The processes that are started inside use one thread each, and no progress bars of their own."""
-    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+    """The processes that are started inside use one thread each, and leave the display alone."""
+    settings = {
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

@@ -46,7 +46,7 @@ class SceneConfig:
         writing: what is written on the cards. Independent of a card's colour, shape and place.
         named_by: how a question names a card.
         prior: share of the cards that carry the digit which belongs to their colour, whatever was drawn for the rest:
-            so much can be guessed from the question alone. Only digits have one.
+            so much can be guessed from the question alone. Only digits have one, and only where they are read.
 
     Raises:
         ValueError: a knob is out of range, or they exclude each other; the message says which to turn.
@@ -76,6 +76,8 @@ class SceneConfig:
             raise ValueError(f"distractors is {self.distractors}: it counts pieces of clutter, 0 or more")
         if not 0 <= self.prior <= 1 or (self.prior and self.writing != "digit"):
             raise ValueError(f"prior is {self.prior} for {self.writing}s: it is a share, 0 to 1, and only of digits")
+        if self.prior and self.kind == "count":
+            raise ValueError(f"prior is {self.prior} for a 'count' question, in which no digit is read: leave it at 0")
         self._check_cards()
         self._check_writing()
 
