@@ -49,7 +49,7 @@ from foveate.questions.scenes.drawing import draw
 from foveate.questions.schema import Question
 from foveate.regions import Box, Point
 
-SEED, SCENES = 11, 12
+SEED, SCENES = 11, 24
 BUDGETS = (LEGIBLE, PARTLY, UNREADABLE)
 LESSONS = {"pointing": pointing_habits, "reading": reading_habits, "counting": counting_habits}
 VERBS = {FIND, LOCATE, ANSWER, ZOOM, POINT, COUNT}
@@ -144,7 +144,9 @@ def protocols_of(form: str, lesson: Lesson) -> list[Protocol]:
         ],
         "view locate crop answer": [GroundThenAnswer(2, **seen)],
         "view locate crop locate": [GroundThenAnswer(3, **seen)],
+        "view locate crop locate crop answer": [GroundThenAnswer(3, **seen)],
         "view zoom crop zoom": [ZoomTool(2, **seen)],
+        "view zoom crop zoom crop zoom": [ZoomTool(2, **seen)],
     }[form]
 
 
@@ -165,15 +167,21 @@ def asked(lesson: Lesson, family: Qwen25VL) -> Subject:
 
 def context_of(protocol: Protocol, lesson: Lesson, subject: Subject, family: Qwen25VL) -> tuple[Context, list[Turn]]:
     """What the protocol shows after the turns that the lesson's prompt tells of, or must have had."""
-    ask = protocol.next(subject, [])
+    said, reply = [], list[str]()
+    for part in lesson.line.prompt:
+        reply = [] if isinstance(part, int) or part in VERBS or part == lesson.colour else [*reply, part]
+        if part == END:
+            said.append(tuple(reply))
+    if lesson.cut_by is not None and not said:  # a fresh context, which does not hold what was said before
+        said.append((*(str(int(c)) for c in lesson.cut_by.corners), END))
+    turns: list[Turn] = []
+    for words in said:
+        ask = protocol.next(subject, turns)
+        assert isinstance(ask, Ask)
+        turns.append(protocol.read(subject, turns, ask.context, completion(family, words)))
+    ask = protocol.next(subject, turns)
     assert isinstance(ask, Ask)
-    if lesson.cut_by is None:
-        return ask.context, []
-    said = (*(str(int(c)) for c in lesson.cut_by.corners), END)
-    turn = protocol.read(subject, [], ask.context, completion(family, said))
-    ask = protocol.next(subject, [turn])
-    assert isinstance(ask, Ask)
-    return ask.context, [turn]
+    return ask.context, turns
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -207,7 +215,7 @@ def test_every_lesson_is_a_context_that_a_protocol_shows(name: str, family: Qwen
         "pointing": {"view locate", "view point", "view zoom", "view locate crop locate", "view zoom crop zoom"},
         "reading": {
             "view answer", "view zoom", "crop answer", "view crop answer", "view locate crop answer",
-            "view zoom crop zoom",
+            "view zoom crop zoom", "view locate crop locate crop answer", "view zoom crop zoom crop zoom",
         },
         "counting": {"view count"},
     }[name]  # fmt: skip
@@ -267,8 +275,9 @@ def test_answers_are_true_and_mostly_legible_in_what_is_shown() -> None:
         assert lesson.line.reply == (lesson.asked.writing, END)
         card = lesson.example.cards.index(lesson.asked)
         legible[lesson.form, any(lesson.images[image].ink[card] for image in lesson.line.images)] += 1
-    for form in ("crop answer", "view crop answer", "view locate crop answer", "view zoom crop zoom"):
-        assert legible[form, True] > legible[form, False], form
+    assert legible["crop answer", True]
+    assert legible["crop answer", False]  # where nothing is legible, a guess is taught
+    assert sum(legible[form, True] for form in {form for form, _ in legible}) > 0.6 * legible.total()
 
 
 def test_points_are_cards_from_left_to_right_mostly_of_the_colour_and_the_count_is_theirs() -> None:
