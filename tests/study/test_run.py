@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from tests.study.miniature import AFTER, HART, SELECTED, UNTRAINED, files, study
 
-from foveate.families import tiny
 from foveate.laboratory.variants import Variant
 from foveate.study import bases, run
 from foveate.study.design import Base
@@ -93,7 +92,7 @@ def test_resolutions_are_selected_once_and_anew_for_another_base(
     done(cell)
     assert tasks_of(small, tmp_path) == []
 
-    monkeypatch.setattr(run, "checkpoint_of", lambda name: str(tiny.path()))
+    monkeypatch.setattr(run, "checkpoint_of", lambda name: "/elsewhere/tiny-made-anew")
     job = jobs_of(small)[0]
     places = places_of(job, tmp_path)
     assert places.selected is not None

@@ -86,7 +86,7 @@ def places_of(job: Job, folder: Path) -> Places:
 
 def _selection(folder: Path, base: Base) -> Path:
     """Named after what the selection depends on: another base chooses other resolutions."""
-    told = repr((checkpoint_of(base.name), base.scenes, SELECTION_SEED, SCENES))
+    told = repr((Path(checkpoint_of(base.name)).name, base.scenes, SELECTION_SEED, SCENES))
     name = f"{base.name}-{blake2b(told.encode(), digest_size=6).hexdigest()}"
     return folder / "resolutions" / name / "questions.jsonl"
 
