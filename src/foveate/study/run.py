@@ -16,6 +16,7 @@ from foveate.study.bases import checkpoint_of, make_base, missing_bases
 from foveate.study.design import Base, Study
 from foveate.study.jobs import SCENES, Job, Places, is_done, run_job
 from foveate.study.processes import Task
+from foveate.study.results import Cell, read_cell
 from foveate.training.resolution import select_resolutions
 
 SELECTION_SEED = 900
@@ -67,6 +68,16 @@ def _selection_tasks(jobs: Iterable[Job], folder: Path) -> list[Task]:
             after = (_base_task(base.name),) if missing_bases(base.name) else ()
             tasks.append(Task(_selection_task(base), "resolutions", after, _SELECTED_SECONDS, select, (base, places)))
     return tasks
+
+
+def cells_of(study: Study, folder: Path) -> list[Cell]:
+    """The study's finished cells, and not whatever else lies in its folder: cells of an older design lie there too.
+
+    Raises:
+        StudyError: one of them cannot be read.
+    """
+    places = [(job, places_of(job, folder)) for job in jobs_of(study)]
+    return [read_cell(own.cell_of(job)) for job, own in places if is_done(job, own)]
 
 
 def select(base: Base, places: Places) -> None:
