@@ -38,6 +38,7 @@ def test_help_of_every_command_has_an_example() -> None:
         ["bench", "rollout"],
         ["recipes", "show"],
         ["reproduce"],
+        ["study"],
     ):
         assert "Example" in run(*command, "--help")
 

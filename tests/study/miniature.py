@@ -24,7 +24,7 @@ HART = Method("hart", "the loop", SHIPPED, "hart", BUDGET, ways={"own": LOOP}, s
 AFTER = Method("more", "from hart", SHIPPED, "hart", BUDGET, after="hart", ways={"own": LOOP}, seconds=5)
 UNTRAINED = Method("base", "untrained", SHIPPED, ways={"own": LOOP}, seconds=5)
 SELECTED = Method(
-    "gap", "selected", SHIPPED, "lfpc-1", BUDGET[:5], selected=True, ways={"own": LOOP}, seconds=5
+    "gap", "selected", SHIPPED, "lfpc-1", BUDGET[:5], selected="gap", ways={"own": LOOP}, seconds=5
 )  # fmt: skip
 
 

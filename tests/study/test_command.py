@@ -147,6 +147,13 @@ def test_a_failing_cell_is_named_the_others_are_kept_and_the_next_run_makes_the_
     assert before.items() <= after.items()
 
 
+def test_two_runs_of_a_study_do_not_spoil_each_other(tmp_path: Path) -> None:
+    with command._alone_in(tmp_path), pytest.raises(StudyError, match=r"is running in .*--out"):
+        run(tmp_path)
+    with command._alone_in(tmp_path):  # which is free again
+        pass
+
+
 def test_an_interrupt_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt

@@ -35,7 +35,7 @@ def test_a_job_leaves_a_cell_and_done_twice_does_nothing_the_second_time(places:
     cell = read_cell(places.cell_of(hart))
     assert (cell.name, cell.seed, len(cell.questions)) == ("hart@tiny", 0, HELD_OUT)
     assert {"own/accuracy", "own/iog", "own/valid", "own/answer:wrong_card"} <= cell.measures.keys()
-    assert cell.training["updates"] == 1
+    assert (cell.training["steps"], cell.training["updates"]) == (1, 1)
     assert cell.training["rollouts"] == 4
     before = files(places.study)
     run_job(hart, places)

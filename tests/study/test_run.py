@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from tests.study.miniature import AFTER, HART, SELECTED, UNTRAINED, files, study
 
-from foveate.families import tiny
 from foveate.laboratory.variants import Variant
 from foveate.study import bases, run
 from foveate.study.design import Base
 from foveate.study.processes import Task
-from foveate.study.run import jobs_of, places_of, tasks_of
+from foveate.study.run import cells_of, jobs_of, places_of, tasks_of
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +80,15 @@ def test_a_cell_without_its_run_or_a_run_without_its_cell_is_left(tmp_path: Path
     assert [task.name for task in tasks_of(small, tmp_path)] == ["base, seed 0", "base, seed 1"]
 
 
+def test_the_studys_cells_are_those_of_its_present_design(tmp_path: Path) -> None:
+    small = study(UNTRAINED, HART, seeds=(0,))
+    done(*tasks_of(small, tmp_path))
+    assert [cell.method for cell in cells_of(small, tmp_path)] == ["base", "hart"]
+    changed = replace(HART, settings=(*HART.settings, "objective.k=0.3"))
+    assert [cell.method for cell in cells_of(study(UNTRAINED, changed, seeds=(0,)), tmp_path)] == ["base"]
+    assert [cell.method for cell in cells_of(study(HART, seeds=(0, 1)), tmp_path)] == ["hart"]
+
+
 def test_resolutions_are_selected_once_and_anew_for_another_base(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +101,7 @@ def test_resolutions_are_selected_once_and_anew_for_another_base(
     done(cell)
     assert tasks_of(small, tmp_path) == []
 
-    monkeypatch.setattr(run, "checkpoint_of", lambda name: str(tiny.path()))
+    monkeypatch.setattr(run, "checkpoint_of", lambda name: "/elsewhere/tiny-made-anew")
     job = jobs_of(small)[0]
     places = places_of(job, tmp_path)
     assert places.selected is not None

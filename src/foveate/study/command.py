@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from foveate.study.design import Study
 from foveate.study.processes import Task, run_tasks
 from foveate.study.progress import StudyDisplay
 from foveate.study.report import write_report
-from foveate.study.results import StudyError, read_cell
-from foveate.study.run import jobs_of, places_of, tasks_of
+from foveate.study.results import StudyError
+from foveate.study.run import cells_of, tasks_of
 
 
 def narrowed(study: Study, only: Sequence[str], seeds: int | None) -> Study:
@@ -52,7 +54,7 @@ def run_study(
         The report's path; None for a dry run.
 
     Raises:
-        StudyError: a task failed; what is finished is kept.
+        StudyError: a task failed, and what is finished is kept; or the same study runs already.
         KeyboardInterrupt: Ctrl-C, after a word about that.
     """
     tasks = tasks_of(study, folder)
@@ -63,15 +65,24 @@ def run_study(
     if tasks:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with StudyDisplay(console) as display:
+            with _alone_in(folder), StudyDisplay(console) as display:
                 run_tasks(tasks, workers, display)
         except KeyboardInterrupt:
             console.print("stopped; what is finished is kept: run it again to go on", highlight=False)
             raise
         console.print(f"ran {len(tasks)} tasks in {display.seconds:.0f} s", highlight=False)
-    # By name, not whatever lies in the folder: cells of methods that have left the study lie there too.
-    cells = [read_cell(places_of(job, folder).cell_of(job)) for job in jobs_of(study)]
-    return write_report(cells, study.claims, study.groups, folder, command, study.sweeps)
+    return write_report(cells_of(study, folder), study.claims, study.groups, folder, command, study.sweeps)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two runs of a study would train the same cells in the same folders, and spoil both."""
+    with (folder / ".running").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go when the process ends, however it does
+        except BlockingIOError:
+            raise StudyError(f"a study is running in {folder}: wait for it, or choose another folder (--out)") from None
+        yield
 
 
 def cost(study: Study, tasks: Sequence[Task], workers: int) -> Table:

@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from foveate.study.design import Study
 from foveate.study.plans import FULL
 from foveate.study.report import tables, write_report
-from foveate.study.results import Cell, StudyError, pack, read_cells, unpack
+from foveate.study.results import Cell, StudyError, pack, unpack
+from foveate.study.run import cells_of
 
 _PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -54,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     committed = cells_beside(options.page)
     if options.study:
-        pack(committed, read_cells(options.study / "cells"))
+        pack(committed, cells_of(FULL, options.study))
     cells, page = unpack(committed), options.page.read_text(encoding="utf-8")
     options.page.write_text(filled(page, tables_of(FULL, cells)), encoding="utf-8")
     with TemporaryDirectory() as folder:

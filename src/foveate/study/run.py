@@ -16,6 +16,7 @@ from foveate.study.bases import checkpoint_of, make_base, missing_bases
 from foveate.study.design import Base, Study
 from foveate.study.jobs import SCENES, Job, Places, is_done, run_job
 from foveate.study.processes import Task
+from foveate.study.results import Cell, read_cell
 from foveate.training.resolution import select_resolutions
 
 SELECTION_SEED = 900
@@ -69,6 +70,16 @@ def _selection_tasks(jobs: Iterable[Job], folder: Path) -> list[Task]:
     return tasks
 
 
+def cells_of(study: Study, folder: Path) -> list[Cell]:
+    """The study's finished cells, and not whatever else lies in its folder: cells of an older design lie there too.
+
+    Raises:
+        StudyError: one of them cannot be read.
+    """
+    places = [(job, places_of(job, folder)) for job in jobs_of(study)]
+    return [read_cell(own.cell_of(job)) for job, own in places if is_done(job, own)]
+
+
 def select(base: Base, places: Places) -> None:
     """The questions of LFPC's stage I: scenes with the resolution at which the base's answer changes."""
     scenes = Scenes(base.scenes, seed=SELECTION_SEED, length=SCENES)
@@ -86,7 +97,7 @@ def places_of(job: Job, folder: Path) -> Places:
 
 def _selection(folder: Path, base: Base) -> Path:
     """Named after what the selection depends on: another base chooses other resolutions."""
-    told = repr((checkpoint_of(base.name), base.scenes, SELECTION_SEED, SCENES))
+    told = repr((Path(checkpoint_of(base.name)).name, base.scenes, SELECTION_SEED, SCENES))
     name = f"{base.name}-{blake2b(told.encode(), digest_size=6).hexdigest()}"
     return folder / "resolutions" / name / "questions.jsonl"
 
