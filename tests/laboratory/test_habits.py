@@ -102,7 +102,7 @@ class Lesson(NamedTuple):
 @cache
 def lessons(name: str) -> list[Lesson]:
     config = COUNTED if name == "counting" else scenes()
-    examples = [Examples(SEED, SCENES, Optics((config,), BUDGETS, CROP))[i] for i in range(SCENES)]
+    examples = [Examples(SEED, SCENES, Optics((config,), BUDGETS, CROP, legible_px=6))[i] for i in range(SCENES)]
     owners = [*range(SCENES), *(i for i, example in enumerate(examples) for _ in example.crops)]
     images = images_of(examples)
     found = []

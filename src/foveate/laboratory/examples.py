@@ -22,8 +22,6 @@ CROPS = 2
 """Crops per scene."""
 _VISIBLE = 0.8
 """Share of the writing that a picture must hold for its card to count as legible."""
-_LEGIBLE_PX = 6
-"""Height that writing needs for that, in pixels of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +92,13 @@ class Optics:
         scenes: in turn.
         views: budgets of the small view, drawn at random for each scene.
         crops: budget of a crop.
+        legible_px: height from which writing counts as legible, in pixels of a view or crop.
     """
 
     scenes: tuple[SceneConfig, ...]
     views: tuple[PixelBudget, ...] = (BUDGET,)
     crops: PixelBudget = BUDGET
+    legible_px: float = 5
 
 
 SHIPPED = Optics(tuple(SceneConfig(size=size) for size in SIZES))
@@ -127,16 +127,17 @@ class Examples(Dataset[Example]):
         for card in rng.sample(plan.cards, min(CROPS, len(plan.cards))):
             boxes.append(located(view.from_original(card.box), rng, view.size))
             crops.append(crop_view(image, view.to_original(boxes[-1]), self.optics.crops, MERGED))
-        shown = tuple(seen(crop, plan.cards) for crop in crops)
-        return Example(plan.cards, seen(view, plan.cards), shown, tuple(boxes))
+        least = self.optics.legible_px
+        shown = tuple(seen(crop, plan.cards, least) for crop in crops)
+        return Example(plan.cards, seen(view, plan.cards, least), shown, tuple(boxes))
 
 
-def seen(view: View, cards: Sequence[Card]) -> Seen:
+def seen(view: View, cards: Sequence[Card], legible_px: float) -> Seen:
     """A view and where the cards are on it; writing counts as legible where enough of it is seen large enough."""
     boxes = [view.from_original(card.box).clipped(view.size) for card in cards]
     ink = [view.from_original(card.writing_box) for card in cards]
     covered = [iog(view.source, card.writing_box) >= _VISIBLE for card in cards]
-    legible = [i if read and i.height >= _LEGIBLE_PX else None for i, read in zip(ink, covered, strict=True)]
+    legible = [i if read and i.height >= legible_px else None for i, read in zip(ink, covered, strict=True)]
     return Seen(np.asarray(view.image), tuple(boxes), tuple(legible))
 
 

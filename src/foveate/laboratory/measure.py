@@ -17,7 +17,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from foveate.images import View, crop_view, full_view
 from foveate.laboratory.architecture import BUDGET, IMAGE, MERGED, PAD, VIDEO, VIEW_SIDE, VISION_END, VISION_START
-from foveate.laboratory.examples import Seen, seen, written_box
+from foveate.laboratory.examples import SHIPPED, Seen, seen, written_box
 from foveate.laboratory.forward import IDS, Line, encode_images, next_logits
 from foveate.laboratory.lessons import ANSWER, LOCATE
 from foveate.questions.scenes import Card, SceneConfig, layout
@@ -44,7 +44,7 @@ def measure(
     images = [draw(config, plan) for plan in plans]
     cards = [plan.cards for plan in plans]
     views = [full_view(image, BUDGET, MERGED) for image in images]
-    shown = [seen(view, own) for view, own in zip(views, cards, strict=True)]
+    shown = [seen(view, own, SHIPPED.legible_px) for view, own in zip(views, cards, strict=True)]
     lines = [Line((i, LOCATE, own[0].colour), ()) for i, own in enumerate(cards)]
     figures: dict[str, float] = {}
     for name, temperature in (("sampled", 1.0), ("greedy", 0.0)):
@@ -122,7 +122,7 @@ def _reading(
     crops: dict[str, list[Seen]] = {}
     for name, which, factor in (("card", 0, 1.0), ("1.5x", 0, 1.5), ("2.5x", 0, 2.5), ("wrong_card", 1, 1.0)):
         crops[name] = [
-            seen(crop_view(image, _around(own[which].box, factor, view), BUDGET, MERGED), own)
+            seen(crop_view(image, _around(own[which].box, factor, view), BUDGET, MERGED), own, SHIPPED.legible_px)
             for image, view, own in zip(images, views, cards, strict=True)
         ]
     count = len(shown)

@@ -122,7 +122,7 @@ def _train(
     rng = random.Random(f"{variant.speaks}/{speaking}")
     vision, text = (variant.vision_rate, variant.text_rate) if speaking else (2 * variant.vision_rate, 0.0)
     optimiser = Optimiser(model, steps, vision=vision, text=text, extra=head)
-    optics = Optics((variant.scenes,), (LEGIBLE, LEGIBLE, LEGIBLE, PARTLY, UNREADABLE), CROP)
+    optics = Optics((variant.scenes,), (LEGIBLE, LEGIBLE, LEGIBLE, PARTLY, UNREADABLE), CROP, legible_px=6)
     model.train()
     for examples in batches(50_000_000 + speaking, steps, 12 if speaking else 16, optics):
         images = images_of(examples)
