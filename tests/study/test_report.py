@@ -128,7 +128,7 @@ def test_what_is_opposite_is_said_beside_what_holds():
 
 def test_the_time_of_all_trainings_is_said(tmp_path):
     cells = [cell.model_copy(update={"training": {"seconds": 3600.0}}) for cell in make("hart")]
-    assert "trainings took 5.0 CPU hours" in write_report(cells, [], [], tmp_path, "").read_text(encoding="utf-8")
+    assert "Training took 5.0 CPU hours in all" in write_report(cells, [], [], tmp_path, "").read_text(encoding="utf-8")
 
 
 def test_nothing_to_report_on(tmp_path):

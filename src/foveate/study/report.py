@@ -158,8 +158,8 @@ def _made(cells: Sequence[Cell], command: str) -> str:
     hours = sum(cell.training.get("seconds", 0.0) for cell in cells) / 3600
     return (
         f"Made by `{command}` at commit {', '.join(commits)}: {len(cells)} cells, seeds {_listed(seeds)}, "
-        f"{_listed(counts)} held-out questions each. Their trainings took {hours:.1f} CPU hours (one thread each; bases "
-        "and measuring come on top). Figures are means over seeds with 95 % intervals: a bootstrap over seeds and "
+        f"{_listed(counts)} held-out questions each. Training took {hours:.1f} CPU hours in all (one thread a cell), "
+        "without bases and measuring. Figures are means over seeds with 95 % intervals: a bootstrap over seeds and "
         f"questions at once ({RESAMPLES:,} resamples), scaled to the standard error and Student's quantile of the "
         "two-way layout, since there are few seeds: expect wide ones from two. All seeds start from the same weights: "
         "the intervals are about other trainings and other questions, not about other bases.\n\n"
