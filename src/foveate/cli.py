@@ -248,18 +248,21 @@ def study(
     quick: Annotated[bool, typer.Option("--quick", help="Three methods, two seeds, from the shipped base.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/study, or runs/study-quick.")] = None,
     only: Annotated[
-        str | None, typer.Option(metavar="METHOD,...", help="Only these, and what they start from.")
+        str | None, typer.Option(metavar="METHOD,...", help="Only these methods, and what they start from.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Cells at a time. Default: one a core.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds. Default: 5, or 2 of the quick one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Cells at a time, each of about 1 GB. Default: one a core.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and run nothing.")] = False,
 ) -> None:
     """Compare methods in miniature: seeds, intervals, paired tests, plots, and the papers' claims put to the test.
 
-    Example: `foveate study --quick`
+    Examples: `foveate study --quick`, in minutes; `foveate study --dry-run`, what the full one costs: hours;
+    `foveate study --only hart,mgpo --seeds 2`, a part of it
 
     What is finished is kept: run it again to go on. Bases beside the shipped one are built on first use and kept in
-    ~/.cache/foveate.
+    ~/.cache/foveate. The folder gets report.md, plots/, a file for each cell in cells/, and the models in runs/.
     """
     from foveate.study.command import narrowed, run_study
     from foveate.study.plans import FULL, QUICK

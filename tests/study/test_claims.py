@@ -107,3 +107,11 @@ def test_p_is_corrected_over_all_claims_together():
 def test_a_method_cannot_be_compared_with_a_pair():
     with pytest.raises(ValueError, match="both be pairs"):
         Comparison("", "own/accuracy", "a", ("b", "c"), 1)
+
+
+def test_a_comparison_that_expects_nothing_is_not_corrected_and_corrects_nothing():
+    cells = [*make("hart", place=0.65, ways=("loop",)), *make("hart-k0", place=0.4, ways=("loop",))]
+    nothing = Claim("i", "It adds nothing.", (Comparison("", "loop/accuracy", "hart", "hart-k0", 0),))
+    policy, added = (judged.outcomes[0] for judged in judge([POLICY, nothing], cells))
+    assert policy.holm == policy.difference.p
+    assert (added.holm, added.difference.p is None) == (None, False)

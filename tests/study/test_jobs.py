@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tests.study.miniature import AFTER, BUDGET, HART, HELD_OUT, LOOP, UNTRAINED, files, job
 
 from foveate.evaluation.probes import Case
@@ -15,16 +16,22 @@ from foveate.images import crop_view, open_image
 from foveate.laboratory import variants
 from foveate.questions.scenes import SceneConfig, Scenes, layout
 from foveate.regions import Box
+from foveate.runs import load_policy
 from foveate.study import jobs
 from foveate.study.design import SHIPPED, Way
 from foveate.study.jobs import Job, Places, is_done, measures, run_job, wrong_card
 from foveate.study.results import read_cell
-from foveate.training.checkpoints import steps_done
+from foveate.training.checkpoints import CheckpointError, checkpoints, load_checkpoint, steps_done
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     return Places(tmp_path, SHIPPED)
+
+
+def weights(folder: Path) -> dict[Path, int]:
+    """When each was written, in nanoseconds."""
+    return {path: time for path, time in files(folder).items() if path.suffix == ".safetensors"}
 
 
 def test_a_job_leaves_a_cell_and_done_twice_does_nothing_the_second_time(places: Places) -> None:
@@ -91,6 +98,26 @@ def test_a_changed_design_trains_anew_in_place_of_the_old(places: Places) -> Non
     assert read_cell(places.cell_of(other)).training["updates"] == 2
 
 
+def test_a_finished_job_keeps_its_weights_and_little_else(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whoever makes its cell anew, because the file was spoilt, does not train again."""
+    hart = job(HART)
+    run_job(hart, places)
+    folder = places.run_of(hart)
+    [kept] = checkpoints(folder / "checkpoints")
+    weights = (kept / "model.safetensors").stat().st_size
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1.1 * weights
+    model = load_policy(str(folder)).model
+    optimizer = torch.optim.AdamW(model.parameters())
+    with pytest.raises(CheckpointError, match="thrown away"):
+        load_checkpoint(kept, model, optimizer)
+
+    cell = read_cell(places.cell_of(hart))
+    places.cell_of(hart).unlink()
+    monkeypatch.setattr(jobs, "Trainer", None)
+    run_job(hart, places)
+    assert read_cell(places.cell_of(hart)) == cell
+
+
 def test_a_job_killed_before_it_was_measured_is_not_trained_again(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +127,7 @@ def test_a_job_killed_before_it_was_measured_is_not_trained_again(
         with pytest.raises(ZeroDivisionError):
             run_job(hart, places)
     assert not is_done(hart, places)
-    trained = files(places.run_of(hart))
+    trained = weights(places.run_of(hart))
     assert steps_done(places.run_of(hart) / "checkpoints") == 1
 
     def refuse(*arguments: object, **settings: object) -> None:
@@ -109,7 +136,7 @@ def test_a_job_killed_before_it_was_measured_is_not_trained_again(
     monkeypatch.setattr(jobs, "Trainer", refuse)
     run_job(hart, places)
     assert is_done(hart, places)
-    assert {path: time for path, time in files(places.run_of(hart)).items() if path in trained} == trained
+    assert weights(places.run_of(hart)) == trained
 
 
 def test_a_base_is_measured_as_it_is(places: Places) -> None:

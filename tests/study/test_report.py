@@ -110,11 +110,25 @@ def test_what_was_not_measured_is_a_dash():
 def test_claims_and_comparisons():
     made = tables(CELLS, CLAIMS, GROUPS)
     assert r"AP-GRPO \| better boxes." in made["claims"]
-    assert [row[-1] for row in rows(made["claims"])[2:]] == ["**holds in part** (1 of 2)", "**not run**"]
+    assert [row[2:] for row in rows(made["claims"])[2:]] == [
+        ["**holds in part**", "1 hold, 1 undecided", "1 of 1"],
+        ["**not run**", "1 not run", "-"],
+    ]
     first = rows(made["comparisons"])[2]
     assert first[:4] == ["(b)", "k = 0.6 against 0", "`own/iog30`, hart@view less hart-k0", "> 0"]
     assert re.fullmatch(r"\+0\.\d\d \[\+0\.\d\d, \+0\.\d\d\]", first[4])
     assert (first[5], first[-1]) == ("5", "holds")
+
+
+def test_what_is_opposite_is_said_beside_what_holds():
+    other = Comparison("the wrong way round", "own/iog30", "hart-k0", "hart@view", 1)
+    mixed = [Claim("b", "Both.", (CLAIMS[0].comparisons[0], other))]
+    assert rows(tables(CELLS, mixed, [])["claims"])[-1][2:] == ["**holds in part**", "1 hold, 1 opposite", "1 of 2"]
+
+
+def test_the_time_of_all_trainings_is_said(tmp_path):
+    cells = [cell.model_copy(update={"training": {"seconds": 3600.0}}) for cell in make("hart")]
+    assert "Training took 5.0 CPU hours in all" in write_report(cells, [], [], tmp_path, "").read_text(encoding="utf-8")
 
 
 def test_nothing_to_report_on(tmp_path):

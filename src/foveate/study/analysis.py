@@ -5,9 +5,19 @@ questions would have been asked. So an interval resamples both at once, with the
 and both sides of a comparison, since they all answered the same questions.
 
 Such a bootstrap alone is too wide where single answers vary most (it counts their variance up to three times) and too
-narrow where the few seeds do (in simulations with 5 seeds it held the truth 99 % and 85 to 90 % of the time). Therefore
-its deviations are scaled: to the standard error of the two-way layout (mean squares of seeds, questions and rest), and
-from the normal quantile to Student's with the layout's degrees of freedom (Hillis, Statistics in Medicine 26, 2007).
+narrow where the few seeds do. Therefore its deviations are scaled: to the standard error of the two-way layout (mean
+squares of seeds, questions and rest), and from the normal quantile to Student's with the layout's degrees of freedom
+(Hillis, Statistics in Medicine 26, 2007).
+
+How often each held the truth in 2,000 simulated studies of 5 seeds and 200 questions, by how much seeds differ (the
+standard deviation of their true shares of right answers), for a method and for a difference of two; nominal is 95 %:
+
+    seeds differ by      0           0.05        0.10        0.15
+    unscaled         99 / 100 %   96 / 97 %   92 / 90 %   88 / 88 %
+    scaled           97 /  98 %   95 / 96 %   96 / 96 %   96 / 95 %
+
+With 2 seeds that differ the scaled one held it 87 to 92 % of the time. And five seeds may all miss a failure that
+befalls one in three (0.2 in place of 0.8): there it held the truth 82 to 86 % of the time.
 """
 
 from __future__ import annotations

@@ -67,7 +67,8 @@ class Outcome:
 
     Attributes:
         difference: None where it was not run.
-        holm: its p corrected for all comparisons judged together.
+        holm: its p corrected for all comparisons judged together that expect a difference; None for the others, which
+            hold where p is large.
         reason: why it was not run.
     """
 
@@ -87,7 +88,10 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        """That of all comparisons where they agree; otherwise in part, where some hold, or else the worst."""
+        """That of all comparisons where they agree; otherwise in part, where some hold, or else the worst.
+
+        In part says nothing about the rest, which may be opposite: read it beside the outcomes.
+        """
         found = {outcome.verdict for outcome in self.outcomes}
         if found == {Verdict.HOLDS}:
             return Verdict.HOLDS
@@ -98,13 +102,15 @@ class Judgement:
 
 
 def judge(claims: Sequence[Claim], cells: Sequence[Cell]) -> list[Judgement]:
-    """What the cells say about claims; p values are corrected over all of their comparisons together.
+    """What the cells say about claims; p values are corrected over all comparisons that expect a difference.
 
     Raises:
         StudyError: a method is named that was trained from several bases, or two answered different questions.
     """
     outcomes = [_outcome(comparison, cells) for claim in claims for comparison in claim.comparisons]
-    corrected = holm([outcome.difference.p if outcome.difference else None for outcome in outcomes])
+    corrected = holm(
+        [outcome.difference.p if outcome.difference and outcome.comparison.expected else None for outcome in outcomes]
+    )
     judged = iter(
         Outcome(outcome.comparison, outcome.difference, outcome.verdict, p, outcome.reason)
         for outcome, p in zip(outcomes, corrected, strict=True)

@@ -18,18 +18,12 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 TITLES = {
     "accuracy": "right answers",
     "iog30": f"IoG > {IOG_THRESHOLD}",
-    "iog": "mean IoG",
     "iou": "mean IoU",
     "area": "box area",
-    "valid": "valid boxes",
     "wrong_place": "wrong place among right answers",
     "look:wrong_card": "look dependence (wrong card)",
     "look:noise": "look dependence (noise)",
     "gain:true_crop": "gain with the true crop",
-    "answer:unchanged": "right with its own crop",
-    "answer:true_crop": "right with the true crop",
-    "answer:noise": "right with noise",
-    "answer:wrong_card": "right with a wrong card",
     "answer:crop_alone": "crop alone suffices",
 }
 

@@ -32,7 +32,7 @@ from foveate.study.design import Base, Method, Way
 from foveate.study.results import Cell, write_cell
 from foveate.traces import read_rows
 from foveate.training import Trainer
-from foveate.training.checkpoints import checkpoints, steps_done
+from foveate.training.checkpoints import checkpoints, forget_optimizer, steps_done
 from foveate.training.order import order_of
 from foveate.training.split import Part
 
@@ -144,6 +144,19 @@ def run_job(job: Job, places: Places) -> None:
             commit=source_commit(),
         ),
     )
+    _tidy(job, folder)
+
+
+def _tidy(job: Job, folder: Path) -> None:
+    """Throws away what nothing needs beside the cell: optimizers and rollouts, four fifths of a run folder.
+
+    The weights stay: others start from them, and people may want to look at them.
+    """
+    if job.recipe is None:
+        return
+    for own in stage_folders(job.recipe, folder).values():
+        forget_optimizer(own / "checkpoints")
+        (own / "rollouts.jsonl").unlink(missing_ok=True)
 
 
 def _train(job: Job, places: Places, folder: Path) -> str:

@@ -49,13 +49,27 @@ def dots(path: Path, rows: Mapping[str, Estimate], xlabel: str) -> None:
         axes.set_xlabel(xlabel)
 
 
-def curves(path: Path, lines: Mapping[str, Curve], xlabel: str, ylabel: str, *, bands: bool = False) -> None:
+def curves(
+    path: Path,
+    lines: Mapping[str, Curve],
+    xlabel: str,
+    ylabel: str,
+    *,
+    bands: bool = False,
+    mark: float | None = None,
+) -> None:
     """A line per method over some amount, with intervals as bars, or as bands where the amounts lie close.
 
     Two seeds get no band: what little they say of their spread would jump from amount to amount.
+
+    Args:
+        mark: an amount to be seen among the others.
     """
     with _drawing(path, height=3.9) as axes:
         axes.grid(color=_PALE)
+        if mark is not None:
+            axes.axvline(mark, color=_INK, linewidth=1, linestyle=":")
+        faint = 0.18 if len(lines) <= 4 else 0.1  # many bands on one another make mud
         amounts = sorted({amount for curve in lines.values() for amount, _ in curve})
         gaps = [right - left for left, right in pairwise(amounts)]
         aside = 0.0 if bands else 0.06 * min(gaps, default=0.0)
@@ -67,7 +81,7 @@ def curves(path: Path, lines: Mapping[str, Curve], xlabel: str, ylabel: str, *, 
             if bands:
                 lows, highs = [estimate.low for estimate in found], [estimate.high for estimate in found]
                 if all(len(estimate.by_seed) != 2 for estimate in found):
-                    axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.18, linewidth=0)
+                    axes.fill_between(xs, lows, highs, color=style["color"], alpha=faint, linewidth=0)
                 axes.plot(xs, ys, linestyle=_DASHES[(index + index // len(_COLOURS)) % len(_DASHES)], **style)
             else:
                 marker = _MARKERS[index % len(_MARKERS)]
@@ -109,7 +123,7 @@ def _ends(found: Sequence[Estimate]) -> list[list[float]]:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, handlelength=3)  # dashes tell apart
 
 
 @contextmanager

@@ -6,13 +6,15 @@ Everything is computed from the cells. What is missing is said where it would ha
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from foveate.evaluation.grounding import IOG_THRESHOLD
 from foveate.study import plots
 from foveate.study.analysis import RESAMPLES, Estimate, estimate
-from foveate.study.claims import Claim, Comparison, Judgement, Outcome, judge
+from foveate.study.claims import Claim, Comparison, Judgement, Outcome, Verdict, judge
 from foveate.study.figures import THRESHOLDS, title
 from foveate.study.results import Cell, StudyError, UndefinedError, named
 
@@ -24,6 +26,7 @@ FIGURES = (
     "wrong_place",
     "look:wrong_card",
     "look:noise",
+    "gain:true_crop",
     "answer:crop_alone",
 )
 """The columns of a group's table."""
@@ -134,24 +137,35 @@ _HOW_JUDGED = (
     "A comparison *holds* when its 95 % interval lies on the expected side of 0, is *opposite* when it lies on the "
     "other, and *not shown* when it includes 0. Where no difference is expected, it *holds* when the interval lies "
     "within the margin, is *opposite* when it lies outside, and *undecided* otherwise. A claim holds when all of its "
-    "comparisons do."
+    "comparisons do, and *in part* when some do: the others may be opposite. These verdicts take each interval by "
+    "itself, so that of twenty comparisons without any effect one would seem to have one. The last column counts those "
+    "on the expected side that remain after Holm's correction (p < 0.05), a strict test with few seeds."
 )
 _HOW_TESTED = (
     "Differences are paired by seed and question. *p* is that of a paired t-test over the seeds' figures, which takes "
-    "the questions as given; *Holm* is that p corrected for all comparisons of this report."
+    "the questions as given; *Holm* is that p corrected for all comparisons of this report that expect a difference."
 )
+
+
+_COUNTED = {verdict: str(verdict) for verdict in Verdict if verdict is not Verdict.IN_PART}
+_COUNTED[Verdict.HOLDS] = "hold"
 
 
 def _made(cells: Sequence[Cell], command: str) -> str:
     commits = sorted({cell.commit or "unknown" for cell in cells})
     seeds = sorted({cell.seed for cell in cells})
     counts = sorted({len(cell.questions) for cell in cells})
+    hours = sum(cell.training.get("seconds", 0.0) for cell in cells) / 3600
     return (
         f"Made by `{command}` at commit {', '.join(commits)}: {len(cells)} cells, seeds {_listed(seeds)}, "
-        f"{_listed(counts)} held-out questions each. Figures are means over seeds with 95 % intervals: a bootstrap "
-        f"over seeds and questions at once ({RESAMPLES:,} resamples), scaled to the standard error and Student's "
-        "quantile of the two-way layout, since there are few seeds: expect wide ones from two. A dash: not "
-        "measured, or never defined."
+        f"{_listed(counts)} held-out questions each. Training took {hours:.1f} CPU hours in all (one thread a cell), "
+        "without bases and measuring. Figures are means over seeds with 95 % intervals: a bootstrap over seeds and "
+        f"questions at once ({RESAMPLES:,} resamples), scaled to the standard error and Student's quantile of the "
+        "two-way layout, since there are few seeds: expect wide ones from two. All seeds start from the same weights: "
+        "the intervals are about other trainings and other questions, not about other bases.\n\n"
+        "Questions that say nothing about a figure are left out of it: of the box area those without a valid box, of "
+        "wrong places those answered wrongly, and of both IoG and wrong places those that a model with a free crop "
+        "tool answered without a call. A dash: not measured, or defined on no question."
     )
 
 
@@ -207,10 +221,13 @@ def _sweep_table(cells: Sequence[Cell], sweep: Sweep) -> str:
 def _claims_table(judgements: Sequence[Judgement]) -> str:
     rows = []
     for judged in judgements:
-        hold = sum(outcome.verdict == "holds" for outcome in judged.outcomes)
-        share = f" ({hold} of {len(judged.outcomes)})" if len(judged.outcomes) > 1 else ""
-        rows.append([f"({judged.claim.letter})", judged.claim.text, f"**{judged.verdict}**{share}"])
-    return _table(["", "claim", "in miniature"], rows, left=3)
+        counts = Counter(outcome.verdict for outcome in judged.outcomes)
+        found = ", ".join(f"{counts[verdict]} {_COUNTED[verdict]}" for verdict in _COUNTED if counts[verdict])
+        tested = [outcome for outcome in judged.outcomes if outcome.holm is not None]
+        remain = sum(outcome.verdict is Verdict.HOLDS and (outcome.holm or 0.0) < 0.05 for outcome in tested)
+        after_holm = f"{remain} of {len(tested)}" if tested else _ABSENT
+        rows.append([f"({judged.claim.letter})", judged.claim.text, f"**{judged.verdict}**", found, after_holm])
+    return _table(["", "claim", "in miniature", "comparisons", "after Holm"], rows, left=5)
 
 
 def _comparisons_table(judgements: Sequence[Judgement]) -> str:
@@ -263,7 +280,7 @@ def _group_plots(cells: Sequence[Cell], group: Group, out_dir: Path) -> Iterator
         points = [(threshold, of(f"iog>{threshold}")) for threshold in THRESHOLDS]
         lines = {label: [(threshold, found[label]) for threshold, found in points] for label in points[0][1]}
         file, axes = _file(f"{group.title} iog"), ("IoG threshold", "share of questions with IoG beyond it")
-        plots.curves(out_dir / file, lines, *axes, bands=True)
+        plots.curves(out_dir / file, lines, *axes, bands=True, mark=IOG_THRESHOLD)
         yield f"![IoG curve]({file})"
     by_probe = {shown: of(kind) for shown, kind in PROBES.items()}
     shown_to = {

@@ -59,6 +59,18 @@ def steps_done(folder: Path) -> int:
     return int(found[-1].name.removeprefix("step-")) if found else 0
 
 
+def forget_optimizer(folder: Path) -> None:
+    """Makes the checkpoints of a run that has ended small: they load and count as before, and cannot be resumed.
+
+    An optimizer's state is twice the size of the weights.
+    """
+    for path in checkpoints(folder):
+        state = torch.load(path / _STATE, weights_only=True, map_location="cpu")
+        aside = path / f".writing-{_STATE}"
+        torch.save({name: value for name, value in state.items() if name != "optimizer"}, aside)
+        aside.replace(path / _STATE)
+
+
 def load_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> int:
     """Puts weights, optimizer and random states back as they were, and returns the number of steps done.
 
@@ -67,6 +79,8 @@ def load_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.O
     """
     try:
         state: dict[str, Any] = torch.load(path / _STATE, weights_only=True, map_location="cpu")
+        if "optimizer" not in state:
+            raise ValueError("its optimizer was thrown away when the run had ended")
         # Into the model that stands, so that the optimizer keeps its parameters.
         saved = type(model).from_pretrained(path, dtype=model.dtype, use_safetensors=True)
         model.load_state_dict(saved.state_dict())
