@@ -58,12 +58,14 @@ def test_own_data_from_check_to_ask(tmp_path: Path, data: Path) -> None:
     said = run("ask", picture, "Which digit is on the card coloured red?", "--model", out, "--out", drawn)
     assert said.strip()
     assert Image.open(drawn).size == (448, 448)
+    told = run("ask", picture, "Which digit?", "--model", out, "--out", tmp_path / "drawn.xyz", status=2)
+    assert "name a picture" in told.replace("\n", " ")
 
 
 def test_counting_from_scenes_to_ask(tmp_path: Path) -> None:
     run("data", "scenes", "--kind", "count", "--n", 3, "--size", 448, "--out", tmp_path / "data")
     assert "3 with true points" in run("data", "check", tmp_path / "data")
-    picture, drawn = next((tmp_path / "data" / "images").glob("*.png")), tmp_path / "drawn.png"
+    picture, drawn = next((tmp_path / "data" / "images").glob("*.png")), tmp_path / "new" / "drawn.png"
     run("ask", picture, "What number of cards is coloured red?", "--recipe", "counting", "--out", drawn)
     assert Image.open(drawn).size == (448, 448)
 

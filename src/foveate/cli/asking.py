@@ -71,6 +71,8 @@ def ask(
 
     Example: `foveate ask photo.jpg "What is written on the sign?" --model runs/hart`
     """
+    from PIL import Image
+
     from foveate.episodes import run_episodes
     from foveate.evaluation.pictures import annotated
     from foveate.generators import LocalGenerator, Sampling
@@ -78,6 +80,9 @@ def ask(
     from foveate.questions.schema import Question, choice_letters
     from foveate.runs import load_policy, recipe_for
 
+    target = out or image.with_name(f"{image.stem}-answered.png")
+    if target.suffix.lower() not in Image.registered_extensions():
+        raise typer.BadParameter(f"--out is {target}: name a picture, such as answered.png")
     options = [option.strip() for option in choices.split("|")] if choices else None
     lettered = dict(zip(choice_letters(len(options)), options, strict=True)) if options else None
     asked = Question(id=image.name, image=image, text=question, answer="", choices=lettered)
@@ -92,7 +97,7 @@ def ask(
     console.print(answer if answer is not None else f"no answer: {episode.stop}", highlight=False, markup=False)
     if problems := [turn.problem for turn in episode.turns if turn.problem]:
         console.print(f"problem with the reply: {', '.join(problems)}", highlight=False)
-    target = out or image.with_name(f"{image.stem}-answered.png")
+    target.parent.mkdir(parents=True, exist_ok=True)
     annotated(open_image(image), predicted=episode.boxes, points=episode.points).save(target)
     pointed = f" and pointed at {len(episode.points)} object(s)" if episode.points else ""
     console.print(f"looked at {len(episode.boxes)} region(s){pointed}; drawn in {target}", highlight=False)
