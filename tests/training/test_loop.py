@@ -56,7 +56,7 @@ def train(run_dir: Path, questions=SCENES, chosen: Recipe | None = None, **optio
 
 
 def test_training_without_boxes_in_the_data_is_the_same_trajectory(tmp_path: Path) -> None:
-    stripped = [question.without_regions() for question in SCENES]
+    stripped = [question.without_annotations() for question in SCENES]
     misled = [replace(question, regions=((Box(0, 0, 1, 1),),)) for question in SCENES]
     for name, questions in (("with", SCENES), ("without", stripped), ("wrong", misled)):
         train(tmp_path / name, questions)
@@ -175,9 +175,9 @@ def test_a_recipe_that_rewards_boxes_sees_them_and_refuses_data_without(tmp_path
     [row] = train(tmp_path / "with", chosen=chosen)
     assert {"conditional_iou", "l1", "tool", "format"} <= row.keys()
     with pytest.raises(TrainingError, match=r"question 'scene-.*' has no true box, which the recipe 'lfpc-2' rewards"):
-        train(tmp_path / "without", [question.without_regions() for question in SCENES], chosen)
+        train(tmp_path / "without", [question.without_annotations() for question in SCENES], chosen)
     first_stage = load_recipe("lfpc-1", [*SMALL, *FOR_THE_EMBEDDED_MODEL, "optimisation.steps=1"])
-    train(tmp_path / "stage-1", [question.without_regions() for question in SCENES], first_stage)
+    train(tmp_path / "stage-1", [question.without_annotations() for question in SCENES], first_stage)
 
 
 def test_true_points_are_seen_by_the_recipe_that_rewards_them_and_by_no_other(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_true_points_are_seen_by_the_recipe_that_rewards_them_and_by_no_other(tm
         assert all((question.points is not None) == seen and not question.regions for question in trainer.questions)
     [row] = train(tmp_path / "with", COUNTED, rewarded)
     assert {"accuracy", "points"} <= row.keys()
-    unknown = [question.without_regions() for question in COUNTED]
+    unknown = [question.without_annotations() for question in COUNTED]
     with pytest.raises(
         TrainingError, match=r"'scene-.*' has no true points, which the recipe 'counting-points' rewards"
     ):

@@ -69,7 +69,7 @@ class _Annotated(LazyQuestions):
 
     def question(self, place: int) -> Question:
         whole = self._questions[place]
-        bare = whole.without_regions()
+        bare = whole.without_annotations()
         return replace(
             bare,
             regions=whole.regions if self._regions else bare.regions,
