@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 from foveate.episodes import Episode, run_episodes
 from foveate.families import load
 from foveate.questions.scenes import SceneConfig, Scenes
-from foveate.recipes import Recipe, load_recipe, recipe_names
+from foveate.recipes import Recipe, dump_recipe, load_recipe, recipe_names
 from foveate.regions import Box
 from foveate.rewards import TERMS
 from foveate.traces import read_rows
 from foveate.training import StepReport, Trainer, TrainingError
 from foveate.training import update as update_module
 from foveate.training.checkpoints import CheckpointError, checkpoints
+from foveate.training.loop import refuse_other_recipe
 from foveate.training.update import Scored
 
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
@@ -260,8 +261,8 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     train(tmp_path, chosen=recipe("optimisation.steps=1"))
     with pytest.raises(TrainingError, match="--resume"):
         train(tmp_path, chosen=recipe("optimisation.steps=1"))
-    with pytest.raises(TrainingError, match="differs"):
-        Trainer(recipe("objective.k=0.1"), load(), SCENES, tmp_path).run(resume=True)
+    with pytest.raises(TrainingError, match=r"differs from the recipe given in \S+: a run"):
+        Trainer(recipe("objective.k=0.1", "optimisation.steps=1"), load(), SCENES, tmp_path).run(resume=True)
 
 
 def test_a_spoilt_checkpoint_is_named(tmp_path: Path) -> None:
@@ -290,3 +291,13 @@ def test_metrics_are_plain_json(tmp_path: Path) -> None:
     train(tmp_path, chosen=recipe("optimisation.steps=1"))
     [line] = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert all(isinstance(value, int | float) for value in json.loads(line).values())
+
+
+def test_a_run_resumes_though_what_its_recipe_says_of_its_settings_has_changed(tmp_path: Path) -> None:
+    """Another wording of a reason, in a newer version, does not cost a run its checkpoints."""
+    own = recipe()
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(own))
+    reworded = own.model_copy(update={"title": "the same", "assumptions": {"objective.k": "another reason"}})
+    refuse_other_recipe(tmp_path, reworded)
+    with pytest.raises(TrainingError, match=r"in objective\.k, rollout\.group_size: a run"):
+        refuse_other_recipe(tmp_path, recipe("objective.k=0.1", "rollout.group_size=5"))
