@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -417,7 +417,8 @@ def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom", "count")
+_SECTIONS = get_args(Recipe.model_fields["protocol"].annotation)
+_PROTOCOLS = {name for section in _SECTIONS for name in get_args(section.model_fields["name"].annotation)}
 
 
 def _where(location: tuple[int | str, ...]) -> str:
