@@ -48,21 +48,24 @@ def test_own_data_from_check_to_ask(tmp_path: Path, data: Path) -> None:
     out = tmp_path / "run"
     assert "finished" in run("train", "demo", "--data", data, "--out", out, *FAST)
     scores = tmp_path / "scores.json"
-    assert "accuracy" in run("eval", "--recipe", "demo", "--model", out, "--data", data, "--json", scores)
-    assert json.loads(scores.read_text())["summary"]["questions"] == 4
+    said = run("eval", "--model", out, "--data", data, "--json", scores)
+    assert "asked by the recipe demo" in said
+    assert "accuracy" in said
+    written = json.loads(scores.read_text())
+    assert (written["recipe"], written["summary"]["questions"]) == ("demo", 4)
     picture = next((data.parent / "images").glob("*.png"))
     drawn = tmp_path / "drawn.png"
-    said = run(
-        "ask", picture, "Which digit is on the card coloured red?", "--recipe", "demo", "--model", out, "--out", drawn
-    )
+    said = run("ask", picture, "Which digit is on the card coloured red?", "--model", out, "--out", drawn)
     assert said.strip()
     assert Image.open(drawn).size == (448, 448)
+    told = run("ask", picture, "Which digit?", "--model", out, "--out", tmp_path / "drawn.xyz", status=2)
+    assert "name a picture" in told.replace("\n", " ")
 
 
 def test_counting_from_scenes_to_ask(tmp_path: Path) -> None:
     run("data", "scenes", "--kind", "count", "--n", 3, "--size", 448, "--out", tmp_path / "data")
     assert "3 with true points" in run("data", "check", tmp_path / "data")
-    picture, drawn = next((tmp_path / "data" / "images").glob("*.png")), tmp_path / "drawn.png"
+    picture, drawn = next((tmp_path / "data" / "images").glob("*.png")), tmp_path / "new" / "drawn.png"
     run("ask", picture, "What number of cards is coloured red?", "--recipe", "counting", "--out", drawn)
     assert Image.open(drawn).size == (448, 448)
 
@@ -104,7 +107,7 @@ def test_every_recipe_trains_on_own_data_and_is_evaluated(tmp_path: Path, drawn:
         [checkpoint] = (folder / "checkpoints").iterdir()
         for written in ("config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"):
             assert (checkpoint / written).is_file()
-    said = run("eval", "--model", out, "--data", file, "--recipe", recipe, *chosen[-4:], "--json", scores)
+    said = run("eval", "--model", out, "--data", file, "--json", scores)
     assert "accuracy" in said
     assert json.loads(scores.read_text())["summary"]["questions"] == 6
 
@@ -138,8 +141,10 @@ def test_two_stages_from_one_file_or_from_two(tmp_path: Path, data: Path) -> Non
     assert "finished" in run("train", "demo", "--data", data, "--out", out, *settings)
     assert (out / "1-rl/metrics.jsonl").exists()
     assert (out / "2-sft/metrics.jsonl").exists()
-    keeping = ["--set", "protocol.withhold_full_image=false"]
-    assert "accuracy" in run("eval", "--recipe", "demo", "--model", out, "--data", data, *keeping)
+    for stage, withheld in (("", False), ("1-rl", True), ("2-sft", False)):
+        scores = tmp_path / f"{stage}.json"
+        run("eval", "--model", out / stage, "--data", data, "--json", scores)
+        assert json.loads(scores.read_text())["setup"]["protocol"]["withhold_full_image"] == withheld
     both = ["--data", data, "--sft-data", data]
     told = run("train", "demo", *both, "--out", tmp_path / "shared", *settings, status=2)
     assert "is in both D_RL and D_SFT" in told
@@ -151,6 +156,7 @@ def test_two_stages_from_one_file_or_from_two(tmp_path: Path, data: Path) -> Non
         (["train", "heart", "--data", "scenes", "--out", "x"], "no recipe 'heart'; there are counting"),
         (["train", "hart", "--data", "nowhere.jsonl", "--out", "x"], "nowhere.jsonl"),
         (["train", "hart", "--data", "scenes", "--out", "x", "--set", "objective.k=7"], "objective.k"),
+        (["train", "hart", "--data", "scenes", "--out", "x", "--set", "objective.k=["], "is no value in YAML"),
         (["eval", "--data", "scenes", "--model", "nowhere/at/all"], "nowhere/at/all"),
         (["ask", "nothing.png", "What?"], "nothing.png"),
         (["data", "check", "nothing.jsonl"], "nothing.jsonl"),

@@ -53,6 +53,22 @@ def test_commands_of_a_page_are_understood(page):
             load_recipe(parsed["recipe"], parsed.get("settings") or [])
 
 
+def described(command, name):
+    """Each command under a name, with the options that it takes."""
+    for inner, one in getattr(command, "commands", {}).items():
+        yield from described(one, f"{name} {inner}")
+    yield name, {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+
+
+def test_the_reference_has_every_command_with_its_options():
+    sections = re.split(r"^##+ `(.*)`$", (ROOT / "docs/cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    told = {"foveate": sections[0], **dict(zip(sections[1::2], sections[2::2], strict=True))}
+    there = dict(described(typer.main.get_command(app), "foveate"))
+    assert told.keys() == there.keys(), "make docs"
+    for name, options in there.items():
+        assert options <= set(re.findall(r"--[\w-]+", told[name])), f"{name}: make docs"
+
+
 def test_the_readme_has_a_command_for_every_recipe():
     trained = {words[1] for words in commands(ROOT / "README.md") if words[0] == "train"}
     assert trained == set(recipe_names())

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from foveate import runs
 from foveate.questions.scenes import SceneConfig, export
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe, load_recipe, recipe_names
-from foveate.runs import Standing, load_policy, start
+from foveate.recipes import Recipe, RecipeError, dump_recipe, load_recipe, recipe_names
+from foveate.runs import Standing, evaluate_model, load_policy, recipe_for, start
 from foveate.training import SplitError, StepReport, TrainingError
 from foveate.training.checkpoints import checkpoints
 from foveate.training.loop import Trainer
@@ -217,3 +217,79 @@ def test_recipes_with_fine_tuning_resume_bit_for_bit(
     assert not stopped.finished
     assert train(tmp_path / "parts", data, chosen=chosen, resume=True).finished
     assert same(policy_in(tmp_path / "whole"), policy_in(tmp_path / "parts"))
+
+
+# --- what a model is asked by -----------------------------------------------------------------------------------------
+
+
+def trained(folder: Path, chosen: Recipe) -> str:
+    """The folder of a stage with a checkpoint, as far as its recipe is looked for."""
+    checkpoint = folder / "checkpoints" / "step-000001"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer.pt").touch()
+    (folder / "recipe.yaml").write_text(dump_recipe(chosen))
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if load_recipe(name).stages == ["rl"]])
+def test_a_run_of_one_stage_is_asked_by_its_own_recipe(tmp_path: Path, name: str) -> None:
+    own = load_recipe(name, ["images.max_pixels=13000", "rollout.max_new_tokens=8"])
+    run = trained(tmp_path / "run", own)
+    assert recipe_for(run) == recipe_for(f"{run}/checkpoints/step-000001") == own
+    assert recipe_for(run, None, ["images.max_pixels=9000"]) == own.with_settings(["images.max_pixels=9000"])
+    assert recipe_for(run, "grpo", ["rollout.max_new_tokens=9"]) == load_recipe("grpo", ["rollout.max_new_tokens=9"])
+
+
+def test_a_model_that_comes_from_no_run_is_asked_by_hart(tmp_path: Path) -> None:
+    trained(tmp_path, load_recipe("mgpo"))
+    (tmp_path / "elsewhere").mkdir()
+    for model in ("tiny", "Qwen/Qwen2.5-VL-7B-Instruct", str(tmp_path / "elsewhere"), str(tmp_path / "checkpoints")):
+        assert recipe_for(model) == load_recipe("hart")
+
+
+def test_a_run_of_two_stages_is_asked_as_the_last_one_was_trained(tmp_path: Path, monkeypatch) -> None:
+    kept = ["protocol.withhold_full_image=false", "protocol.without_region=full_image"]
+    hart = load_recipe("hart-full", ["protocol.max_boxes=2"])
+    run = tmp_path / "run"
+    first = trained(run / "1-rl", hart)
+    assert recipe_for(str(run)) == recipe_for(first) == hart
+    second = trained(run / "2-sft", hart)
+    monkeypatch.chdir(second)
+    for model in (str(run), second, f"{second}/checkpoints/step-000001", "."):
+        assert recipe_for(model) == hart.with_settings(kept)
+    assert recipe_for(first) == hart
+    again = recipe_for(str(run), None, ["protocol.withhold_full_image=true"])
+    assert again.protocol.withhold_full_image, "what is asked for is done"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "asked"),
+    [
+        ("hart-full", ["stages=sft,rl"], []),
+        ("hart-full", ["sft.context=full_image"], ["protocol.name=direct"]),
+        ("mgpo-sft", [], []),
+        ("grpo-sft", [], []),
+        ("lfpc-1", ["stages=rl,sft", "sft.context=full_image"], ["protocol.name=direct"]),
+    ],
+)
+def test_what_fine_tuning_leaves_behind_is_asked_as_it_was_tuned(
+    tmp_path: Path, name: str, settings: list[str], asked: list[str]
+) -> None:
+    own = load_recipe(name, settings)
+    for number, stage in enumerate(own.stages, start=1):
+        trained(tmp_path / f"{number}-{stage}", own)
+    assert recipe_for(str(tmp_path)) == load_recipe(name, [*settings, *asked])
+
+
+def test_a_stage_whose_folder_was_renamed_has_to_be_told_how_it_is_asked(tmp_path: Path) -> None:
+    renamed = trained(tmp_path / "best", load_recipe("hart-full"))
+    with pytest.raises(RecipeError, match=r"best no longer says by its name which stage of 'hart-full'.*--recipe"):
+        recipe_for(renamed)
+    assert recipe_for(renamed, "hart") == load_recipe("hart")
+
+
+def test_scenes_that_are_evaluated_on_are_none_that_were_trained_on() -> None:
+    for seed in (0, 3):
+        scored = evaluate_model(recipe("rl"), "tiny", "scenes", limit=2, seed=seed).scored
+        trained_on = {runs.load_data("scenes", seed=other, length=1)[0].id.split("-")[-2] for other in range(10)}
+        assert not {one.id.split("-")[-2] for one in scored} & trained_on

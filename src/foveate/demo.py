@@ -20,11 +20,9 @@ from foveate.generators import LocalGenerator, Sampling
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, load_recipe
-from foveate.runs import SCENES, load_policy, start
+from foveate.runs import HELD_OUT_SEED, SCENES, load_policy, start
 from foveate.traces import read_rows
 
-HELD_OUT_SEED = 1_000_000
-"""Held-out scenes come from this seed and above, training scenes from the run's seed: never the same set."""
 CASES = 12
 _NAMES = {
     "accuracy": "right answers",

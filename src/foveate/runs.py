@@ -18,7 +18,7 @@ from foveate.generators import LocalGenerator, Sampling
 from foveate.questions.readers import load_questions
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe, StageName
+from foveate.recipes import Recipe, RecipeError, StageName, load_recipe
 from foveate.training import Observer, StepReport, Trainer, TrainingError
 from foveate.training.checkpoints import checkpoints, steps_done
 from foveate.training.loop import refuse_other_recipe, refuse_used
@@ -29,6 +29,10 @@ SCENES = "scenes"
 """As data: procedural scenes instead of a file."""
 SFT_SCENES = 10_000
 """How many scenes there are for a recipe with a stage `sft`, which goes through all of its questions."""
+HELD_OUT_SEED = 1_000_000
+"""Scenes that are evaluated on come from this seed and above, those trained on from the run's: never the same set."""
+USUAL_RECIPE = "hart"
+"""What a model is asked by that comes from no run."""
 _STAGE_FOLDERS = "[12]-*"
 
 
@@ -42,9 +46,51 @@ def load_policy(model: str) -> VLM:
 
     Of a run folder the newest checkpoint is meant, of the last stage that has one.
     """
+    return load(_newest_checkpoint(model) or model)
+
+
+def _newest_checkpoint(model: str) -> Path | None:
+    """Of a run folder, that of the last stage that has one; None where it is no run folder."""
     folders = [Path(model), *sorted(Path(model).glob(_STAGE_FOLDERS))] if model != EMBEDDED else []
     saved = [path for folder in folders for path in checkpoints(folder / "checkpoints")]
-    return load(saved[-1] if saved else model)
+    return saved[-1] if saved else None
+
+
+def recipe_for(model: str, recipe: str | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe whose protocol and pixel budgets a model is asked by: the named one, or the model's own.
+
+    Of a run folder, and of a checkpoint in one, its own is the one it was trained by, as its last stage was trained:
+    after the stage `sft` as `Recipe.as_tuned` says. Of any other model it is `USUAL_RECIPE`.
+
+    Args:
+        model: as `load_policy` takes it.
+        recipe: a shipped one's name or a file; None for the model's own.
+        overrides: settings, as `load_recipe` takes them.
+
+    Raises:
+        RecipeError: as `load_recipe`; or a stage's folder that was renamed, so that nothing says which stage it was.
+    """
+    if recipe is None and (folder := _run_of(model)):
+        own = load_recipe(folder / "recipe.yaml")
+        return (own.as_tuned() if _stage_in(folder, own) == "sft" else own).with_settings(overrides)
+    return load_recipe(recipe or USUAL_RECIPE, overrides)
+
+
+def _run_of(model: str) -> Path | None:
+    """The folder of the one stage that a model comes from; None where it comes from none."""
+    checkpoint = (_newest_checkpoint(model) or Path(model)).resolve()
+    folder = checkpoint.parent.parent
+    run = model != EMBEDDED and checkpoint.parent.name == "checkpoints" and (folder / "recipe.yaml").is_file()
+    return folder if run else None
+
+
+def _stage_in(folder: Path, recipe: Recipe) -> StageName:
+    if len(recipe.stages) == 1:
+        return recipe.stages[0]
+    for stage, own in stage_folders(recipe, folder.parent).items():
+        if own == folder:
+            return stage
+    raise RecipeError(f"{folder} no longer says by its name which stage of {recipe.name!r} it is: give --recipe")
 
 
 def evaluate_model(
@@ -62,12 +108,13 @@ def evaluate_model(
 
     Args:
         model: as `load_policy` takes it.
+        data: as `load_data` takes it; scenes are others than those that training on scenes uses.
         limit: only the first questions.
         temperature: 0 is greedy.
         counting: given the number of questions, a context whose value is called with those finished since.
     """
     vlm = load_policy(model)
-    questions = load_data(data, seed=seed, length=limit or 300)[:limit]
+    questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
     with counting(len(questions)) if counting else nullcontext() as progress:
         return evaluate(
             questions,

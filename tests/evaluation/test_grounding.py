@@ -99,7 +99,9 @@ def test_boxes_over_the_edge_count_only_inside():
 def _episode(located: str, protocol=None) -> tuple[Question, Episode]:
     question = scene(SceneConfig(size=256, view_pixels=56 * 56), 0, 0)
     generator = FakeGenerator(lambda context, seed: located if "locate" in str(context.messages[0].parts[-1]) else "7")
-    group = run_episodes([question.without_regions()], protocol or LocateThenAnswer(), generator, sampling=Sampling(0))
+    group = run_episodes(
+        [question.without_annotations()], protocol or LocateThenAnswer(), generator, sampling=Sampling(0)
+    )
     return question, group[0].episodes[0]
 
 
@@ -139,9 +141,9 @@ def test_predicted_boxes_are_measured_in_original_pixels():
 def test_rollouts_are_measured_from_outside():
     question, whole = _episode("0, 0, 112, 112")
     _, none = _episode("nowhere")
-    group = Group(question.without_regions(), (whole, none))
+    group = Group(question.without_annotations(), (whole, none))
     figures = grounding_of([group], {question.id: question})
     assert figures["iog30"] == 0.5
     assert all(math.isfinite(value) for value in figures.values())
-    assert grounding_of([group], {question.id: question.without_regions()}) == {}
+    assert grounding_of([group], {question.id: question.without_annotations()}) == {}
     assert grounding_of([], {}) == {}

@@ -17,7 +17,7 @@ from tests.scripted import ScriptedGenerator, Traits, picture, question
 from foveate.context import Context
 from foveate.episodes import Group
 from foveate.evaluation import CROP_ALONE, UNCHANGED, evaluate, probe
-from foveate.evaluation.probes import Case, noise, random_crop, true_crop
+from foveate.evaluation.probes import ReplacedCrop, noise, random_crop, true_crop
 from foveate.images import View, crop_view
 from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol, StopReason, ZoomTool
 from foveate.questions.schema import Question
@@ -284,7 +284,7 @@ def test_no_replacement_has_more_pixels_than_the_crop(
     assert box
     assert region
     crop = crop_view(image, box, traits.budget, traits.multiple)
-    case = Case(ask(regions=((region,),)), image, crop, traits.multiple, random.Random(seed))
+    case = ReplacedCrop(ask(regions=((region,),)), image, crop, traits.multiple, random.Random(seed))
     for other in (noise(case), random_crop(case)):
         assert other.size == crop.size
         assert (other.source.width, other.source.height) == (crop.source.width, crop.source.height)

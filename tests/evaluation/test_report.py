@@ -60,7 +60,7 @@ def _says(box: str, answer: str = "7") -> FakeGenerator:
 
 
 def _episode(question, generator, protocol=None):
-    stripped = question.without_regions()
+    stripped = question.without_annotations()
     return run_episodes([stripped], protocol or LocateThenAnswer(), generator, sampling=Sampling(0))[0].episodes[0]
 
 
@@ -180,7 +180,7 @@ def test_counting_is_reported_without_boxes(tmp_path):
 
 
 def test_other_protocols_and_images_without_true_boxes(tmp_path, scenes):
-    bare = scenes[0].without_regions()
+    bare = scenes[0].without_annotations()
     summary = evaluate([bare], Direct(), _says("", "7")).summary
     kept = LocateThenAnswer(withhold_full_image=False)
     forty = " ".join(f"[{i}, 0, {i + 28}, 112]" for i in range(40))

@@ -71,7 +71,7 @@ def test_categories_make_up_the_whole(questions):
 
 
 def test_without_true_regions_grounding_is_undefined(questions):
-    summary = _evaluate([question.without_regions() for question in questions]).summary
+    summary = _evaluate([question.without_annotations() for question in questions]).summary
     assert summary.iog30 is None
     assert summary.mean_iou is None
     assert summary.box_area is not None

@@ -262,7 +262,7 @@ def test_good_row(folder):
 @pytest.mark.parametrize(("written", "read"), [(3136, 3136), (3136.0, 3136), ("3136", 3136), (None, None), (..., None)])
 def test_a_budget_of_its_own(folder, written, read):
     (question,) = load_questions(write_jsonl(folder, row(view_pixels=written)))
-    assert question.view_pixels == question.without_regions().view_pixels == read
+    assert question.view_pixels == question.without_annotations().view_pixels == read
 
 
 def test_a_table_with_budgets_in_some_rows_holds_them_as_broken_numbers(folder):
@@ -280,7 +280,7 @@ def test_no_points_and_unknown_points_are_told_apart(folder, write):
     path = write_jsonl(folder, *rows) if write == "jsonl" else write_parquet(folder, rows)
     questions = load_questions(path)
     assert [question.points for question in questions] == list(POINTED)
-    assert all(question.without_regions().points is None for question in questions)
+    assert all(question.without_annotations().points is None for question in questions)
 
 
 @pytest.mark.parametrize("answer", ["B", "red"])

@@ -1,5 +1,6 @@
 """Recipes: shipped ones hold, overrides reach every setting, mistakes are named."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ def test_another_protocol_brings_its_own_settings() -> None:
     chosen = load_recipe("hart", ["protocol.name=multi_turn", "protocol.turns=3"])
     assert chosen.build_protocol(OWN) == GroundThenAnswer(3, OWN, OWN)
     assert not [name for name in chosen.assumptions if name.startswith("protocol.")], "they were about hart's"
+    assert load_recipe("hart", ["protocol.name=zoom"]).build_protocol(OWN) == ZoomTool(3, OWN, OWN)
+    assert load_recipe("hart", ["protocol.name=locate_answer"]).protocol == load_recipe("hart").protocol
 
 
 def test_grpo_answers_directly_without_preference() -> None:
@@ -72,11 +75,6 @@ def test_counting_has_mgpos_objective_and_only_its_twin_needs_true_points() -> N
     assert not pointing.needs_regions
 
 
-def test_another_protocol_brings_its_own_settings_alone() -> None:
-    assert load_recipe("hart", ["protocol.name=zoom"]).build_protocol(OWN) == ZoomTool(3, OWN, OWN)
-    assert load_recipe("hart", ["protocol.name=locate_answer"]).protocol == load_recipe("hart").protocol
-
-
 @pytest.mark.parametrize("name", ["hart", "demo", "grpo", "mgpo", "counting"])
 def test_recipes_of_one_stage_stay_so(name: str) -> None:
     assert load_recipe(name).stages == ["rl"]
@@ -90,12 +88,12 @@ def test_stages_are_taken_in_either_order_and_as_words() -> None:
 
 
 def test_sft_keeps_the_full_image_whatever_the_rl_stage_does() -> None:
-    crops = load_recipe("hart-full", ["protocol.max_boxes=2"]).build_sft_protocol(OWN)
+    crops = load_recipe("hart-full", ["protocol.max_boxes=2"]).as_tuned().build_protocol(OWN)
     assert crops == LocateThenAnswer(False, 2, "full_image", OWN, OWN)
-    assert load_recipe("mgpo-sft").build_sft_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
+    assert load_recipe("mgpo-sft").as_tuned().build_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
     for name in ("sft", "grpo-sft"):
-        assert load_recipe(name).build_sft_protocol(OWN) == Direct(OWN)
-    assert load_recipe("hart-full", ["sft.context=full_image"]).build_sft_protocol(OWN) == Direct(OWN)
+        assert load_recipe(name).as_tuned().build_protocol(OWN) == Direct(OWN)
+    assert load_recipe("hart-full", ["sft.context=full_image"]).as_tuned().build_protocol(OWN) == Direct(OWN)
 
 
 def test_overrides_reach_settings_and_keep_their_neighbours() -> None:
@@ -117,7 +115,7 @@ def test_the_full_image_beside_its_crops_has_a_budget_of_its_own_only_where_one_
     assert isinstance(sharper, LocateThenAnswer)
     assert sharper.answer_view_budget == PixelBudget(3136, 802_816)
     assert (sharper.view_budget, sharper.crop_budget) == (plain.view_budget, plain.crop_budget)
-    smallest = load_recipe("hart-full", ["images.answer_max_pixels=1000"]).build_sft_protocol(OWN)
+    smallest = load_recipe("hart-full", ["images.answer_max_pixels=1000"]).as_tuned().build_protocol(OWN)
     assert isinstance(smallest, LocateThenAnswer)
     assert smallest.answer_view_budget == PixelBudget(1000, 1000)
 
@@ -140,10 +138,14 @@ def test_the_full_image_beside_its_crops_has_a_budget_of_its_own_only_where_one_
         ("split.sft_share=1", "split.sft_share"),
         ("sft.context=none", "sft.context"),
         ("objective=3", "objective"),
+        ("objective.k=[", "objective.k=["),
+        ("title=a: b: c", "in quotes"),
+        ("objective.beta=.inf", "objective.beta"),
+        ("rewards.accuracy=.nan", "rewards.accuracy"),
     ],
 )
 def test_a_mistake_is_named(override: str, named: str) -> None:
-    with pytest.raises(RecipeError, match=named.replace(".", r"\.")):
+    with pytest.raises(RecipeError, match=re.escape(named)):
         load_recipe("hart", [override])
 
 
@@ -168,3 +170,24 @@ def test_a_recipe_extends_another(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: hart\nname: mine\nobjective: {k: 0.1}\n")
     recipe = load_recipe(tmp_path / "mine.yaml")
     assert (recipe.name, recipe.objective.k, recipe.objective.beta) == ("mine", 0.1, 0.04)
+
+
+def test_a_recipe_is_extended_from_where_the_extending_file_lies(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/base.yaml").write_text("extends: hart\nname: base\nobjective: {k: 0.1}\n")
+    (tmp_path / "mine/more.yaml").write_text("extends: base.yaml\nname: more\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("mine/more.yaml").objective.k == 0.1
+
+
+def test_a_recipe_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("extends: other.yaml\nname: one\n")
+    (tmp_path / "other.yaml").write_text(f"extends: ../{tmp_path.name}/one.yaml\nname: other\n")
+    with pytest.raises(RecipeError, match="extends itself"):
+        load_recipe(tmp_path / "one.yaml")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_settings_reach_a_loaded_recipe_as_they_reach_its_file(name: str) -> None:
+    settings = ["objective.k=0.2", "protocol.name=zoom", "sft.context=full_image"]
+    assert load_recipe(name).with_settings(settings) == load_recipe(name, settings)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.study.miniature import AFTER, BUDGET, HART, HELD_OUT, LOOP, UNTRAINED, files, job
 
-from foveate.evaluation.probes import Case
+from foveate.evaluation.probes import ReplacedCrop
 from foveate.families import load
 from foveate.images import crop_view, open_image
 from foveate.laboratory import variants
@@ -170,7 +170,7 @@ def test_a_wrong_card_is_another_card_of_the_same_scene(index: int) -> None:
     crop = crop_view(image, Box(0, 0, 60, 60), load().family.budget, 28)
     plan, [asked] = layout(config, 3, index), question.regions
     for seed in range(12):
-        shown = wrong_card(Case(question, image, crop, 28, random.Random(seed))).source
+        shown = wrong_card(ReplacedCrop(question, image, crop, 28, random.Random(seed))).source
         assert [card for card in plan.cards if card.box != asked[-1] and shown.contains(card.box)]
         assert shown.intersection(asked[0]) == 0
 

@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 from foveate.episodes import Episode, run_episodes
 from foveate.families import load
 from foveate.questions.scenes import SceneConfig, Scenes
-from foveate.recipes import Recipe, load_recipe, recipe_names
+from foveate.recipes import Recipe, dump_recipe, load_recipe, recipe_names
 from foveate.regions import Box
 from foveate.rewards import TERMS
 from foveate.traces import read_rows
 from foveate.training import StepReport, Trainer, TrainingError
 from foveate.training import update as update_module
 from foveate.training.checkpoints import CheckpointError, checkpoints
+from foveate.training.loop import refuse_other_recipe
 from foveate.training.update import Scored
 
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
@@ -56,7 +57,7 @@ def train(run_dir: Path, questions=SCENES, chosen: Recipe | None = None, **optio
 
 
 def test_training_without_boxes_in_the_data_is_the_same_trajectory(tmp_path: Path) -> None:
-    stripped = [question.without_regions() for question in SCENES]
+    stripped = [question.without_annotations() for question in SCENES]
     misled = [replace(question, regions=((Box(0, 0, 1, 1),),)) for question in SCENES]
     for name, questions in (("with", SCENES), ("without", stripped), ("wrong", misled)):
         train(tmp_path / name, questions)
@@ -175,9 +176,9 @@ def test_a_recipe_that_rewards_boxes_sees_them_and_refuses_data_without(tmp_path
     [row] = train(tmp_path / "with", chosen=chosen)
     assert {"conditional_iou", "l1", "tool", "format"} <= row.keys()
     with pytest.raises(TrainingError, match=r"question 'scene-.*' has no true box, which the recipe 'lfpc-2' rewards"):
-        train(tmp_path / "without", [question.without_regions() for question in SCENES], chosen)
+        train(tmp_path / "without", [question.without_annotations() for question in SCENES], chosen)
     first_stage = load_recipe("lfpc-1", [*SMALL, *FOR_THE_EMBEDDED_MODEL, "optimisation.steps=1"])
-    train(tmp_path / "stage-1", [question.without_regions() for question in SCENES], first_stage)
+    train(tmp_path / "stage-1", [question.without_annotations() for question in SCENES], first_stage)
 
 
 def test_true_points_are_seen_by_the_recipe_that_rewards_them_and_by_no_other(tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_true_points_are_seen_by_the_recipe_that_rewards_them_and_by_no_other(tm
         assert all((question.points is not None) == seen and not question.regions for question in trainer.questions)
     [row] = train(tmp_path / "with", COUNTED, rewarded)
     assert {"accuracy", "points"} <= row.keys()
-    unknown = [question.without_regions() for question in COUNTED]
+    unknown = [question.without_annotations() for question in COUNTED]
     with pytest.raises(
         TrainingError, match=r"'scene-.*' has no true points, which the recipe 'counting-points' rewards"
     ):
@@ -260,8 +261,8 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     train(tmp_path, chosen=recipe("optimisation.steps=1"))
     with pytest.raises(TrainingError, match="--resume"):
         train(tmp_path, chosen=recipe("optimisation.steps=1"))
-    with pytest.raises(TrainingError, match="differs"):
-        Trainer(recipe("objective.k=0.1"), load(), SCENES, tmp_path).run(resume=True)
+    with pytest.raises(TrainingError, match=r"differs from the recipe given in \S+: a run"):
+        Trainer(recipe("objective.k=0.1", "optimisation.steps=1"), load(), SCENES, tmp_path).run(resume=True)
 
 
 def test_a_spoilt_checkpoint_is_named(tmp_path: Path) -> None:
@@ -290,3 +291,13 @@ def test_metrics_are_plain_json(tmp_path: Path) -> None:
     train(tmp_path, chosen=recipe("optimisation.steps=1"))
     [line] = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert all(isinstance(value, int | float) for value in json.loads(line).values())
+
+
+def test_a_run_resumes_though_what_its_recipe_says_of_its_settings_has_changed(tmp_path: Path) -> None:
+    """Another wording of a reason, in a newer version, does not cost a run its checkpoints."""
+    own = recipe()
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(own))
+    reworded = own.model_copy(update={"title": "the same", "assumptions": {"objective.k": "another reason"}})
+    refuse_other_recipe(tmp_path, reworded)
+    with pytest.raises(TrainingError, match=r"in objective\.k, rollout\.group_size: a run"):
+        refuse_other_recipe(tmp_path, recipe("objective.k=0.1", "rollout.group_size=5"))

@@ -223,7 +223,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path: Path, 
 
 def test_true_boxes_in_the_data_do_not_matter(tmp_path: Path) -> None:
     misled = [replace(question, regions=((Box(0, 0, 1, 1),),)) for question in SCENES[:4]]
-    stripped = [question.without_regions() for question in misled]
+    stripped = [question.without_annotations() for question in misled]
     for name, questions in (("with", SCENES[:4]), ("without", stripped), ("wrong", misled)):
         trainer = trainer_of(tmp_path / name, recipe(), questions)
         assert not any(question.regions for question in trainer.questions)

@@ -3,7 +3,7 @@
 from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
 from foveate.evaluation.pictures import annotated, data_url
-from foveate.evaluation.probes import CROP_ALONE, REPLACEMENTS, UNCHANGED, Replacement, probe
+from foveate.evaluation.probes import CROP_ALONE, REPLACEMENTS, UNCHANGED, ReplacedCrop, Replacement, probe
 from foveate.evaluation.report import Case, first_cases, write_report
 from foveate.evaluation.runner import FIGURES, Evaluation, Summary, evaluate
 from foveate.evaluation.scores import write_scores
@@ -18,6 +18,7 @@ __all__ = [
     "Evaluation",
     "Grounding",
     "JointTable",
+    "ReplacedCrop",
     "Replacement",
     "Summary",
     "annotated",

@@ -23,7 +23,8 @@ class Grounding:
 
     Attributes:
         iog30: share of true regions found; 0 without a valid box. None when the question has no true region, or the
-            protocol never asked for boxes.
+            protocol never asked for boxes, or left it to the model (a crop tool) and the model did not call: with such
+            a protocol, means are over the episodes that called.
         mean_iou: mean over true regions of the best IoU; 0 without a valid box, None as for `iog30`.
         box_area: mean area of the predicted boxes as a share of the image; None without a valid box.
         valid_boxes: whether the locating turns gave at least one valid box; None when there were none.
@@ -58,7 +59,7 @@ def best_iou(boxes: Sequence[Box], regions: Sequence[Region]) -> float:
 
 
 def valid_boxes(episode: Episode) -> bool | None:
-    """Whether the locating turns gave at least one valid box; None when the model was never asked for one."""
+    """Whether the locating turns gave at least one valid box; None when there was no such turn."""
     located = [turn for turn in episode.turns if turn.located]
     return any(turn.boxes for turn in located) if located else None
 

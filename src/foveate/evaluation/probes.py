@@ -34,7 +34,7 @@ UNCHANGED, CROP_ALONE = "unchanged", "crop_alone"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ReplacedCrop:
     """What a replacement is made from.
 
     Attributes:
@@ -59,29 +59,31 @@ class Case:
         return crop_view(self.image, box, PixelBudget(width * height, width * height), self.multiple)
 
 
-Replacement = Callable[[Case], View]
+Replacement = Callable[[ReplacedCrop], View]
 """Makes the view that stands in a crop's place."""
 
 
-def noise(case: Case) -> View:
+def noise(replaced: ReplacedCrop) -> View:
     """Random pixels in the size of the crop."""
-    width, height = case.crop.size
-    pixels_HWC = np.random.default_rng(case.rng.getrandbits(63)).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return replace(case.crop, image=Image.fromarray(pixels_HWC))
+    width, height = replaced.crop.size
+    pixels_HWC = np.random.default_rng(replaced.rng.getrandbits(63)).integers(
+        0, 256, (height, width, 3), dtype=np.uint8
+    )
+    return replace(replaced.crop, image=Image.fromarray(pixels_HWC))
 
 
-def true_crop(case: Case) -> View:
+def true_crop(replaced: ReplacedCrop) -> View:
     """The crop of a true region, at its widest level; several crops get one region each, in turn. Needs regions."""
-    regions = case.question.regions
-    return case.cut(regions[case.number % len(regions)][-1])
+    regions = replaced.question.regions
+    return replaced.cut(regions[replaced.number % len(regions)][-1])
 
 
-def random_crop(case: Case) -> View:
+def random_crop(replaced: ReplacedCrop) -> View:
     """A crop of the same width and height at a random place, shown at the same size."""
-    source, (width, height) = case.crop.source, case.crop.original_size
-    x = case.rng.randint(0, int(width - source.width))
-    y = case.rng.randint(0, int(height - source.height))
-    return cut_view(case.image, Box(x, y, x + source.width, y + source.height), case.crop.size)
+    source, (width, height) = replaced.crop.source, replaced.crop.original_size
+    x = replaced.rng.randint(0, int(width - source.width))
+    y = replaced.rng.randint(0, int(height - source.height))
+    return cut_view(replaced.image, Box(x, y, x + source.width, y + source.height), replaced.crop.size)
 
 
 REPLACEMENTS: Mapping[str, Replacement] = {"noise": noise, "true_crop": true_crop, "random_crop": random_crop}
@@ -145,7 +147,7 @@ class _Probed:
             if self.can_be_made(name):
                 rng = random.Random(f"{name}/{seed}/{question.id}")
                 made = {
-                    crop: replacement(Case(question, self.subject.image, crop, family.multiple, rng, number))
+                    crop: replacement(ReplacedCrop(question, self.subject.image, crop, family.multiple, rng, number))
                     for number, crop in enumerate(crops)
                 }
                 self.contexts[name] = _replaced(answered, made)

@@ -181,7 +181,7 @@ def evaluate(
     while chunk := list(islice(remaining, at_once)):
         started = time.perf_counter()
         groups = run_episodes(
-            [question.without_regions() for question in chunk],
+            [question.without_annotations() for question in chunk],
             protocol,
             generator,
             n=samples,

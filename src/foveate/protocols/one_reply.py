@@ -42,15 +42,15 @@ def beside_coordinates(text: str) -> str:
     for _ in range(3):  # a list of objects with lists
         text = _CUT_OFF.sub(lambda cut: "\n" if _NUMBER.search(cut[0]) else cut[0], text)
     lines = _TAG_OR_FENCE.sub("\n", text).split("\n")
-    said = "\n".join(line for line in lines if any(c.isalnum() for c in line) and not _only_numbers(line))
-    return "" if written_boxes(said) else said
+    said = "\n".join(line for line in lines if any(c.isalnum() for c in line) and not _coordinates(line))
+    return "" if written_boxes(said) else said  # over several lines
 
 
 def _unless_coordinates(span: re.Match[str]) -> str:
     return "\n" if len(_NUMBER.findall(span[0])) > 1 else span[0]
 
 
-def _only_numbers(line: str) -> bool:
-    """Whether a line is several numbers and nothing else: a box, or the beginning of one."""
+def _coordinates(line: str) -> bool:
+    """Whether a line holds a box, or is several numbers and nothing else: the beginning of one."""
     rest, count = _NUMBER.subn("", line)
-    return count > 1 and not any(c.isalnum() for c in rest)
+    return count > 1 and (not any(c.isalnum() for c in rest) or bool(written_boxes(line)))

@@ -26,7 +26,7 @@ class Question:
         choices: letter to option text, in order; None for an open question.
         answer: the right letter when there are choices, the answer's text otherwise.
         regions: the true regions in pixels of the original (upright) image. For evaluation, and for rewards only
-            where a recipe says so: `without_regions` is what an annotation-free recipe trains on.
+            where a recipe says so: `without_annotations` is what an annotation-free recipe trains on.
         category: for scores by category.
         points: where the counted objects are, in pixels of the original (upright) image: () where there is none to
             count, None where it is not known. Who may see them is as for the regions.
@@ -44,7 +44,7 @@ class Question:
     view_pixels: int | None = None
     points: tuple[Point, ...] | None = None
 
-    def without_regions(self) -> Question:
+    def without_annotations(self) -> Question:
         """The same question with no true box and no true point in it."""
         return replace(self, regions=(), points=None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -33,7 +33,7 @@ class RecipeError(FoveateError, ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Images(_Section):
@@ -306,18 +306,25 @@ class Recipe(_Section):
         """The protocol, for a family whose processor has the pixel budget `own`."""
         return self.protocol.build(self.images, own)
 
-    def build_sft_protocol(self, own: PixelBudget) -> Protocol:
-        """What leads to the context of a reference answer, for a family whose processor has the pixel budget `own`.
+    def as_tuned(self) -> Recipe:
+        """The recipe with the protocol that leads to the contexts of the stage `sft`: what comes out of it is asked so.
 
         With crops it is the recipe's own protocol, the full image kept; where no valid box is written, the full image
-        stands alone.
+        stands alone. With the full image alone it is `direct`.
         """
         if self.sft.context == "full_image":
-            return Direct(view_budget=self.images.view_budget(own))
-        settings = self.protocol
-        if isinstance(settings, LocateSettings):
-            settings = settings.model_copy(update={"withhold_full_image": False, "without_region": "full_image"})
-        return settings.build(self.images, own)
+            return self.with_settings(["protocol.name=direct"])
+        if isinstance(self.protocol, LocateSettings):
+            return self.with_settings(["protocol.withhold_full_image=false", "protocol.without_region=full_image"])
+        return self
+
+    def with_settings(self, overrides: Sequence[str]) -> Recipe:
+        """The recipe with overrides such as `objective.k=0.3`.
+
+        Raises:
+            RecipeError: as `load_recipe`.
+        """
+        return _resolved(self.model_dump(mode="json"), overrides, self.name)
 
 
 def recipe_names() -> list[str]:
@@ -329,18 +336,29 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe by name, or a YAML file by path, with overrides such as `objective.k=0.3`.
 
-    A recipe that says `extends: other` starts from that one; where it names another protocol, only the new one's
-    settings count.
+    A recipe that says `extends: other` starts from that one, a file by its path from the extending file; where it names
+    another protocol, only the new one's settings count.
 
     Raises:
         RecipeError: no such recipe, an unknown setting, or a value that does not fit, each named.
     """
-    values = _read(name)
+    return _resolved(_read(name), overrides, name)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that `load_recipe` reads back."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _resolved(values: dict[str, Any], overrides: Sequence[str], name: str | Path) -> Recipe:
     for override in overrides:
         key, found, text = override.partition("=")
         if not found or not key:
             raise RecipeError(f"--set {override!r}: write SETTING=VALUE, for example objective.k=0.3")
-        setting: Any = yaml.safe_load(text)
+        try:
+            setting: Any = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise RecipeError(f"--set {override!r}: {text!r} is no value in YAML; put a text in quotes") from None
         for part in reversed(key.strip().split(".")):
             setting = {part: setting}
         _laid_over(values, setting)
@@ -351,13 +369,13 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe {name}:\n" + "\n".join(problems)) from None
 
 
-def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe as YAML that `load_recipe` reads back."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _read(name: str | Path) -> dict[str, Any]:
+def _read(name: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a recipe over those that it extends; `extending` are the files on the way to it."""
     path = Path(name)
+    if extending and path.suffix in (".yaml", ".yml"):
+        path = extending[-1].parent / path
+    if path.resolve() in extending:
+        raise RecipeError(f"{path} extends itself")
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise RecipeError(f"{path}: no such recipe file")
@@ -373,7 +391,7 @@ def _read(name: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {name}: expected settings such as 'name: ...', found {type(values).__name__}")
     if parent := values.pop("extends", None):
-        return _laid_over(_read(parent), values)
+        return _laid_over(_read(parent, (*extending, path.resolve())), values)
     return values
 
 
@@ -399,7 +417,8 @@ def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-_PROTOCOLS = ("direct", "locate_answer", "multi_turn", "ground_answer", "zoom", "count")
+_SECTIONS = get_args(Recipe.model_fields["protocol"].annotation)
+_PROTOCOLS = {name for section in _SECTIONS for name in get_args(section.model_fields["name"].annotation)}
 
 
 def _where(location: tuple[int | str, ...]) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from foveate.episodes import Episode
-from foveate.evaluation.probes import REPLACEMENTS, Case, Replacement, probe
+from foveate.evaluation.probes import REPLACEMENTS, ReplacedCrop, Replacement, probe
 from foveate.evaluation.runner import Attempt, evaluate
 from foveate.evaluation.scores import source_commit
 from foveate.families import VLM
@@ -223,14 +223,14 @@ def _held_out(job: Job) -> list[Question]:
     return [replace(question, image=_Drawn(question.image)) for question in scenes]
 
 
-def wrong_card(case: Case) -> View:
+def wrong_card(replaced: ReplacedCrop) -> View:
     """The crop of another card of the same scene: a good crop, of the wrong place."""
-    image = case.question.image
+    image = replaced.question.image
     scene = image.scene if isinstance(image, _Drawn) else image
     assert isinstance(scene, SceneImage)
     plan = layout(scene.config, scene.seed, scene.index)
-    asked = {region[-1] for region in case.question.regions}
-    return case.cut(case.rng.choice([card.box for card in plan.cards if card.box not in asked]))
+    asked = {region[-1] for region in replaced.question.regions}
+    return replaced.cut(replaced.rng.choice([card.box for card in plan.cards if card.box not in asked]))
 
 
 _PROBES: Mapping[str, Replacement] = {**REPLACEMENTS, "wrong_card": wrong_card}

@@ -17,7 +17,7 @@ from foveate.errors import FoveateError
 from foveate.families.base import VLM
 from foveate.questions.lazy import LazyQuestions
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe, StageName, dump_recipe
+from foveate.recipes import Recipe, StageName, dump_recipe, load_recipe
 from foveate.traces import append_rows, drop_rows_from
 from foveate.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from foveate.training.learner import Learner
@@ -69,7 +69,7 @@ class _Annotated(LazyQuestions):
 
     def question(self, place: int) -> Question:
         whole = self._questions[place]
-        bare = whole.without_regions()
+        bare = whole.without_annotations()
         return replace(
             bare,
             regions=whole.regions if self._regions else bare.regions,
@@ -233,14 +233,20 @@ def refuse_used(folder: Path) -> None:
 
 
 def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:
-    """A run resumes with the settings that it began with.
+    """A run resumes with the settings that it began with; what a recipe says about them may have changed since.
 
     Raises:
         TrainingError: the run in the folder began with others.
     """
     file = folder / "recipe.yaml"
-    if file.exists() and file.read_text(encoding="utf-8") != dump_recipe(recipe):
-        raise TrainingError(f"{file} differs from the recipe given: a run resumes with the settings that it began with")
+    if not file.exists():
+        return
+    began, given = load_recipe(file).settings(), recipe.settings()
+    if changed := [name for name in began | given if began.get(name) != given.get(name)]:
+        raise TrainingError(
+            f"{file} differs from the recipe given in {', '.join(changed)}: a run resumes with the settings that it "
+            "began with"
+        )
 
 
 def _frozen_copy(vlm: VLM, device: torch.device) -> VLM:

@@ -25,13 +25,15 @@ def rollout_metrics(scored: Sequence[Scored]) -> dict[str, float]:
 
 
 def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Means over episodes; box areas are shares of the image, rates shares of the episodes."""
+    """Means over episodes; box areas are shares of the image, rates shares of the episodes.
+
+    `boxes_per_episode` is there even when it is 0: a policy that has stopped calling its tool must show.
+    """
     located = [turn for episode in episodes for turn in episode.turns if turn.located]
     areas = [area for episode in episodes if (area := episode.box_area) is not None]
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = {"boxes_per_episode": sum(len(episode.boxes) for episode in episodes) / len(episodes)}
     if located:
         metrics["valid_boxes"] = sum(bool(turn.boxes) for turn in located) / len(located)
-        metrics["boxes_per_episode"] = sum(len(turn.boxes) for turn in located) / len(episodes)
     if areas:
         metrics["box_area"] = float(np.mean(areas))
     metrics["tokens_per_episode"] = sum(map(sampled_count, episodes)) / len(episodes)

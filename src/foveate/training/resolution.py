@@ -222,7 +222,7 @@ def _opened(question: Question) -> Question:
         image = open_image(question.image)
     except ImageError as error:
         raise ImageError(f"question {question.id}: {error}") from error
-    return replace(question.without_regions(), image=lambda: image)
+    return replace(question.without_annotations(), image=lambda: image)
 
 
 def _answer(episode: Episode, multiple: int, seconds: float) -> Answer:

@@ -55,7 +55,7 @@ class SFT(Stage):
     def __init__(self, recipe: Recipe, learner: Learner) -> None:
         self.recipe, self.learner, self.family = recipe, learner, learner.vlm.family
         self.generator = LocalGenerator(learner.vlm)
-        self.protocol = recipe.build_sft_protocol(self.family.budget)
+        self.protocol = recipe.as_tuned().build_protocol(self.family.budget)
         self.sampling = Sampling(0.0, recipe.rollout.max_new_tokens)
 
     def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:

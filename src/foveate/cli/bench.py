@@ -1,0 +1,37 @@
+"""`foveate bench`: speed and memory."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from foveate.cli.common import Json, friendly
+
+
+@friendly
+def bench_update(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer sizes and repeats; under two minutes.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Packed rows against separate rows, and against TRL where it is installed.
+
+    Example: `foveate bench update --quick --json update.json`
+    """
+    from foveate.bench import update
+
+    update.main(quick=quick, json_path=json_file)
+
+
+@friendly
+def bench_rollout(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer sizes and repeats; under two minutes.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Shared prefill against transformers' generate(num_return_sequences=G).
+
+    Example: `foveate bench rollout --json rollout.json`
+    """
+    from foveate.bench import rollout
+
+    rollout.main(quick=quick, json_path=json_file)

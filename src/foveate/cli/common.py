@@ -1,0 +1,60 @@
+"""What the commands share: options, the console, what becomes of a failure, and figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from foveate.errors import FoveateError
+
+console = Console()
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SETTING=VALUE", help="Change a setting, e.g. objective.k=0.3.")
+]
+Model = Annotated[
+    str, typer.Option(help="Checkpoint folder, run folder, hub id, or 'tiny' (embedded).", show_default=True)
+]
+AskedBy = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="Whose protocol and pixel budgets to use. Default: a run's own, as its last stage was trained; else hart.",
+    ),
+]
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides the order of questions and every sample.")]
+
+
+def friendly(command: Callable[..., None]) -> Callable[..., None]:
+    """Failures that a person can mend end with their message and status 2, not with a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        # Both are read when torch and transformers are imported, which only some commands do. Our own progress bars are
+        # enough; and CPU threads that wait for one another must soon sleep instead of spinning: beside one other busy
+        # program on two cores a step of the demo otherwise takes 25 seconds, and so it takes one.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        try:
+            command(*args, **kwargs)
+        except (FoveateError, OSError, ImportError) as error:
+            Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+            raise typer.Exit(2) from error
+
+    return run
+
+
+def write_json(path: Path | None, figures: Any) -> None:
+    """Writes them where `--json` says, if it does."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=2, default=str) + "\n", encoding="utf-8")
