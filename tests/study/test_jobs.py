@@ -19,7 +19,8 @@ from foveate.regions import Box
 from foveate.runs import load_policy
 from foveate.study import jobs
 from foveate.study.design import SHIPPED, Way
-from foveate.study.jobs import Job, Places, is_done, measures, run_job, wrong_card
+from foveate.study.jobs import Job, Places, is_done, run_job
+from foveate.study.measures import measures, wrong_card
 from foveate.study.results import read_cell
 from foveate.training.checkpoints import CheckpointError, checkpoints, load_checkpoint, steps_done
 

@@ -15,7 +15,8 @@ from foveate.protocols import PointThenCount
 from foveate.recipes import load_recipe
 from foveate.study.design import SHIPPED, Method, Study, Way
 from foveate.study.figures import quotient
-from foveate.study.jobs import _PROBES, HELD_OUT_SEED, TRAINING_SEED, Job, Places, _held_out, _questions
+from foveate.study.jobs import HELD_OUT_SEED, TRAINING_SEED, Job, Places, _held_out, _questions
+from foveate.study.measures import _PROBES
 from foveate.study.plans import FULL, STUDIES
 from foveate.study.results import Cell
 from foveate.study.run import SELECTION_SEED, jobs_of

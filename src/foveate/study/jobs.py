@@ -1,4 +1,4 @@
-"""A job of a study: a method trained with a seed and measured, in its own folder, which makes one job."""
+"""A job of a study: a method trained with a seed and measured, in its own folder, which makes one cell."""
 
 from __future__ import annotations
 
@@ -6,29 +6,19 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from foveate.episodes import Episode
-from foveate.evaluation.probes import REPLACEMENTS, ReplacedCrop, Replacement, probe
-from foveate.evaluation.runner import Attempt, evaluate
 from foveate.evaluation.scores import source_commit
-from foveate.families import VLM
-from foveate.generators import LocalGenerator, Sampling
-from foveate.images import ImageSource, View, open_image
 from foveate.questions.readers import load_questions
-from foveate.questions.scenes import SceneImage, Scenes, layout
+from foveate.questions.scenes import Scenes
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe, StageName, load_recipe
-from foveate.regions import Box, iog
-from foveate.rewards import TERMS
+from foveate.recipes import Recipe, StageName
 from foveate.runs import load_policy, stage_folders
 from foveate.study.bases import checkpoint_of
-from foveate.study.design import Base, Method, Way
+from foveate.study.design import Base, Method
+from foveate.study.measures import drawn, measures, recipe_of
 from foveate.study.results import Cell, write_cell
 from foveate.traces import read_rows
 from foveate.training import Trainer
@@ -44,7 +34,6 @@ SCENES = 960
 """For each stage of a training: as many as its updates take, each once."""
 _DESIGN = "design"
 """Holds the digest of the job that a run folder belongs to."""
-_recipe = lru_cache(maxsize=256)(load_recipe)
 
 
 class Job(NamedTuple):
@@ -68,7 +57,7 @@ class Job(NamedTuple):
     @property
     def recipe(self) -> Recipe | None:
         """With the method's settings; None for a base that is measured as it is."""
-        return _recipe(self.method.recipe, self.method.settings) if self.method.recipe else None
+        return recipe_of(self.method.recipe, self.method.settings) if self.method.recipe else None
 
     @property
     def digest(self) -> str:
@@ -79,7 +68,7 @@ class Job(NamedTuple):
             "recipe": self.recipe and self.recipe.settings(),
             "selected": self.method.selected,
             "ways": {
-                name: [_recipe(way.recipe, way.settings).settings(), way.probed]
+                name: [recipe_of(way.recipe, way.settings).settings(), way.probed]
                 for name, way in self.method.ways.items()
             },
             "questions": [self.seed, self.held_out, TRAINING_SEED, HELD_OUT_SEED, SCENES],
@@ -207,92 +196,8 @@ def _questions(job: Job, recipe: Recipe, places: Places) -> Mapping[StageName, S
     return {stage: parts[stage] for stage in recipe.stages}
 
 
-class _Drawn:
-    """A scene's picture, drawn once."""
-
-    def __init__(self, scene: ImageSource) -> None:
-        assert isinstance(scene, SceneImage)
-        self.scene, self._picture = scene, open_image(scene)
-
-    def __call__(self) -> Image.Image:
-        return self._picture
-
-
 def _held_out(job: Job) -> list[Question]:
-    scenes = Scenes(job.base.scenes, seed=HELD_OUT_SEED, length=job.held_out)
-    return [replace(question, image=_Drawn(question.image)) for question in scenes]
-
-
-def wrong_card(replaced: ReplacedCrop) -> View:
-    """The crop of another card of the same scene: a good crop, of the wrong place."""
-    image = replaced.question.image
-    scene = image.scene if isinstance(image, _Drawn) else image
-    assert isinstance(scene, SceneImage)
-    plan = layout(scene.config, scene.seed, scene.index)
-    asked = {region[-1] for region in replaced.question.regions}
-    return replaced.cut(replaced.rng.choice([card.box for card in plan.cards if card.box not in asked]))
-
-
-_PROBES: Mapping[str, Replacement] = {**REPLACEMENTS, "wrong_card": wrong_card}
-
-
-def measures(
-    vlm: VLM, ways: Mapping[str, Way], questions: Sequence[Question], seed: int
-) -> dict[str, list[float | None]]:
-    """What a model does on each question, by way of asking: `WAY/FIGURE`, sampled as in training.
-
-    Figures are accuracy, iog and iou (best over boxes, 0 without one), area (share of the image), valid, calls (boxes
-    of an episode) and points (see `rewards`); under `answer:PROBE` whether the answer turn is right when it is asked
-    again, greedily, with that in the crop's place. A figure that no question has is left out.
-
-    Args:
-        vlm: the model; not changed.
-        ways: by name.
-        questions: as `Scenes` gives them, their pictures drawn or not, with true regions.
-        seed: of what is sampled.
-    """
-    generator = LocalGenerator(vlm)
-    found: dict[str, list[float | None]] = {}
-    for name, way in ways.items():
-        recipe = _recipe(way.recipe, way.settings)
-        protocol, longest = recipe.build_protocol(vlm.family.budget), recipe.rollout.max_new_tokens
-        keep = None if way.probed or any(question.points is not None for question in questions) else 0
-        sampling = Sampling(recipe.rollout.temperature, longest)
-        asked = evaluate(questions, protocol, generator, sampling=sampling, seed=seed, keep=keep)
-        attempts = [scored.attempts[0] for scored in asked.scored]
-        found |= {f"{name}/{figure}": values for figure, values in _figures(questions, attempts).items()}
-        pointed = [_points_at(group.question, group.episodes[0]) for group in asked.groups]
-        if any(value is not None for value in pointed):
-            found[f"{name}/points"] = pointed
-        if way.probed:
-            again = probe(asked.groups, protocol, generator, _PROBES, max_new_tokens=longest)
-            found |= {f"{name}/answer:{replaced}": values for replaced, values in again.items()}
-    return found
-
-
-def _figures(questions: Sequence[Question], attempts: Sequence[Attempt]) -> dict[str, list[float | None]]:
-    figures: dict[str, list[float | None]] = {
-        "accuracy": [float(attempt.right) for attempt in attempts],
-        "iog": [_best_iog(question, attempt) for question, attempt in zip(questions, attempts, strict=True)],
-        "iou": [attempt.grounding.mean_iou for attempt in attempts],
-        "area": [attempt.grounding.box_area for attempt in attempts],
-        "valid": [attempt.figure("valid_boxes") for attempt in attempts],
-        "calls": [float(len(attempt.boxes)) for attempt in attempts],
-    }
-    return {name: values for name, values in figures.items() if any(value is not None for value in values)}
-
-
-def _points_at(question: Question, episode: Episode) -> float | None:
-    """How well its points match the true ones, 0 to 1, as the reward term says; None where these are not known."""
-    return TERMS["points"](replace(episode, question=question)) if question.points is not None else None
-
-
-def _best_iog(question: Question, attempt: Attempt) -> float | None:
-    """Of the one true region's smallest level."""
-    if attempt.grounding.iog30 is None:
-        return None
-    [region] = question.regions
-    return max((iog(Box(*corners), region[0]) for corners in attempt.boxes), default=0.0)
+    return drawn(Scenes(job.base.scenes, seed=HELD_OUT_SEED, length=job.held_out))
 
 
 def _spent(job: Job, folder: Path) -> dict[str, float]:

@@ -89,6 +89,14 @@ def _mgpo(name: str, about: str, recipe: str, pixels: int) -> Method:
 
 _MGPO = _mgpo("mgpo", "MGPO's two turns", "mgpo", LEGIBLE.max_pixels)
 _GRPO = _mgpo("grpo", "GRPO, coordinates and answer in one turn", "mgpo-grpo", LEGIBLE.max_pixels)
+_OBJECTIVES = (
+    Method("mgpo-ap", "MGPO's two turns with HART's objective", "view", "mgpo",
+           (*_MGPO.settings, "objective.k=0.6", "objective.beta=0.005", "objective.scale_rewards=group"),
+           ways=_MGPO.ways, seconds=100),
+    _hart("hart-plain", "the closed loop with MGPO's objective",
+          more=("objective.k=0", "objective.beta=0", "objective.scale_rewards=none")),
+)  # fmt: skip
+"""Protocol and objective apart."""
 _SMALL = (
     _mgpo("mgpo-84", "MGPO on a view of 84 px", "mgpo", PARTLY.max_pixels),
     _mgpo("grpo-84", "GRPO, one turn, on a view of 84 px", "mgpo-grpo", PARTLY.max_pixels),
@@ -105,6 +113,12 @@ _STAGED = (
     _staged("rl-sft", "HART: reinforcement, then supervised fine-tuning", "rl,sft", 100),
     _staged("sft-rl", "the other order", "sft,rl", 100),
 )
+_LONGER = (
+    Method("rl-long", "the closed loop, twice as long", "view", "hart", _HART.settings, after="hart", ways=_FULL),
+    Method("sft-long", "fine-tuning alone, twice as long", "view", "hart-full", _STAGED[0].settings, after="sft",
+           ways=_FULL, seconds=40),
+)  # fmt: skip
+"""As many updates as both stages together."""
 
 _ASKED_TOOL = (*_SEEN, "rollout.max_new_tokens=12", "protocol.max_calls=2")
 _TOOL = {"tool": Way("lfpc-1", _ASKED_TOOL, probed=True), "loop": LOOP}
@@ -114,6 +128,8 @@ _GAP = (
     Method("no-gap", "the same on the same questions, the full image legible", "view", "lfpc-1",
            (*_BUDGET, *_ASKED_TOOL), selected="no gap", ways=_TOOL),
     Method("lfpc-2", "LFPC's stage II, from stage I", "view", "lfpc-2", (*_BUDGET, *_ASKED_TOOL),
+           after="lfpc-1", selected="gap", ways=_TOOL),
+    Method("lfpc-1-long", "stage I, twice as long", "view", "lfpc-1", (*_BUDGET, *_ASKED_TOOL),
            after="lfpc-1", selected="gap", ways=_TOOL),
 )  # fmt: skip
 
@@ -139,7 +155,7 @@ _PRIORS = {
     30: (_preference(30, 0), _preference(30, 0.6), _difficulty(30)),
     60: (*(_preference(60, k) for k in (0, 0.15, 0.3, 0.6, 0.9)), _difficulty(60)),
 }
-_SYSTEMS = ("base-view", "hart", "mgpo", "grpo", "mgpo-84", "grpo-84")
+_SYSTEMS = ("base-view", "hart", "mgpo", "grpo", "mgpo-ap", "hart-plain", "mgpo-84", "grpo-84")
 _SHOWN = "side of the full image in the answer turn, px (0: withheld)"
 _LEAK_LINE: Mapping[float, str] = {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}
 
@@ -162,6 +178,8 @@ FULL = Study(
         *_SMALL,
         *_STAGED,
         *_GAP,
+        *_LONGER,
+        *_OBJECTIVES,
         *_COUNTS,
         _untrained("prior-30", {"own": LOOP, "loop": LOOP}),
         _untrained("prior-60", {"own": LOOP, "loop": LOOP}),
@@ -178,18 +196,20 @@ FULL = Study(
               *(method.name for method in _PRIORS[0]))),
         Group("Three systems", _SYSTEMS, note=(
             "Each as its paper has it: HART with k = 0.6, divided advantages and a KL term, MGPO and GRPO with none of "
-            "these. What tells them apart is the whole method, not its protocol alone.")),
+            "these. `mgpo-ap` is MGPO with HART's objective, `hart-plain` HART with MGPO's.")),
         Group("The same models, all asked in the closed loop", _SYSTEMS, way="loop",
               figures=("accuracy", "iog30", "iou", "area", "wrong_place"), note=(
             "With a view of 112 px, whatever they were trained with. A habit that was learnt when asked in one word "
             "need not show when asked in another: GRPO was never trained on HART's.")),
-        Group("Reinforcement and fine-tuning", ("base-view", "hart", "sft", "rl-sft", "sft-rl"), way="full", note=(
-            "All are asked with the full image beside their crops. Those of two stages have twice the questions and "
-            "twice the updates of those of one, as in the paper.")),
-        Group("The information gap", ("base-view", "no-gap", "lfpc-1", "lfpc-2"), way="tool",
+        Group("Reinforcement and fine-tuning", ("base-view", "hart", "sft", "rl-sft", "sft-rl", "rl-long",
+              "sft-long"), way="full", note=(
+            "All are asked with the full image beside their crops. Those of two stages have twice the updates of "
+            "`hart` and `sft`, as in the paper, and as many as `rl-long` and `sft-long`, which go on from these.")),
+        Group("The information gap", ("base-view", "no-gap", "lfpc-1", "lfpc-2", "lfpc-1-long"), way="tool",
               figures=(*FIGURES, "calls"), note=(
             "All are asked with the full image at 112 px, without the gap. Stage II goes on from stage I, so that it "
-            "has twice the updates, and on its questions, where the paper takes other, harder ones.")),
+            "has twice the updates, as has `lfpc-1-long`; and on its questions, where the paper takes harder ones. "
+            "Grounding and areas are those of the episodes that call the tool.")),
         Group("Counting", ("base-count", "counting", "counting-points"), figures=("accuracy", "points"),
               dots=("accuracy", "points")),
     ),
@@ -230,10 +250,18 @@ FULL = Study(
             Comparison("HART less MGPO, IoG > 0.3", "own/iog30", "hart", "mgpo", 1),
             Comparison("MGPO less GRPO, IoG > 0.3", "own/iog30", "mgpo", "grpo", 1),
         )),
+        Claim("c, alike", "HART > MGPO in grounding whatever the objective.", (
+            Comparison("HART less MGPO, both with HART's objective", "own/iog30", "hart", "mgpo-ap", 1),
+            Comparison("HART less MGPO, both with MGPO's objective", "own/iog30", "hart-plain", "mgpo", 1),
+        )),
         Claim("d", "Reinforcement and fine-tuning beat each alone, and the order matters.", (
             Comparison("both less reinforcement alone", "full/accuracy", "rl-sft", "hart", 1),
             Comparison("both less fine-tuning alone", "full/accuracy", "rl-sft", "sft", 1),
             Comparison("reinforcement first less fine-tuning first", "full/accuracy", "rl-sft", "sft-rl", 1),
+        )),
+        Claim("d, alike", "Both beat each alone at as many updates.", (
+            Comparison("both less reinforcement alone, twice as long", "full/accuracy", "rl-sft", "rl-long", 1),
+            Comparison("both less fine-tuning alone, twice as long", "full/accuracy", "rl-sft", "sft-long", 1),
         )),
         Claim("e", "LFPC's stage I raises look dependence.", (
             Comparison("stage I less the base", "tool/look:wrong_card", "lfpc-1", "base-view", 1),
@@ -243,6 +271,10 @@ FULL = Study(
             Comparison("box area, stage I less the base", "tool/area", "lfpc-1", "base-view", 1),
             Comparison("box area, stage II less stage I", "tool/area", "lfpc-2", "lfpc-1", -1),
             Comparison("IoU, stage II less stage I", "tool/iou", "lfpc-2", "lfpc-1", 1),
+        )),
+        Claim("f, alike", "Stage II does so against as many more updates of stage I.", (
+            Comparison("box area, stage II less stage I twice as long", "tool/area", "lfpc-2", "lfpc-1-long", -1),
+            Comparison("IoU, stage II less stage I twice as long", "tool/iou", "lfpc-2", "lfpc-1-long", 1),
         )),
         Claim("g", "One more turn at inference helps MGPO (published: 76.4 to 77.2 % of 191 questions).", (
             Comparison("three turns less two", "three/accuracy", "mgpo", "mgpo", 1, figure_b="own/accuracy"),
