@@ -54,6 +54,7 @@ class Variant:
         look, speak: updates of the two phases; the first is left out where it has none.
         speaks: of reading and pointing, or of counting.
         vision_rate, text_rate: learning rates of `speak`; `look` takes twice the first.
+        seed: of the scenes and lessons.
     """
 
     scenes: SceneConfig
@@ -63,6 +64,7 @@ class Variant:
     speaks: Literal["reading", "counting"] = "reading"
     vision_rate: float = 6e-3
     text_rate: float = 6e-3
+    seed: int = 0
 
 
 def scenes(prior: float = 0.0) -> SceneConfig:
@@ -76,6 +78,8 @@ VARIANTS: Mapping[str, Variant] = {
     "view": Variant(scenes(), look=600, speak=1200),
     "prior-30": Variant(scenes(0.3), start="view", speak=150),
     "prior-60": Variant(scenes(0.6), start="view", speak=150),
+    "view-b": Variant(scenes(), look=600, speak=1200, seed=1),
+    "prior-60-b": Variant(scenes(0.6), start="view-b", speak=150, seed=1),
     "count": Variant(COUNTED, start="view", speak=700, speaks="counting"),
 }
 """Every base of a study by name."""
@@ -102,7 +106,7 @@ def build_variant(
         directory: for model, tokenizer and image processor.
         on_step: called after each update with the phase, its updates so far, and all of them.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(variant.seed)
     folder = tiny.path() if str(start) == SHIPPED else start
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).float()
     words = len(vocabulary(STUDY_WORDS))
@@ -119,12 +123,12 @@ def build_variant(
 def _train(
     model: Qwen2_5_VLForConditionalGeneration, head: DenseHead, variant: Variant, speaking: bool, steps: int
 ) -> Iterator[dict[str, float]]:
-    rng = random.Random(f"{variant.speaks}/{speaking}")
+    rng = random.Random(f"{variant.speaks}/{speaking}" + (f"/{variant.seed}" if variant.seed else ""))
     vision, text = (variant.vision_rate, variant.text_rate) if speaking else (2 * variant.vision_rate, 0.0)
     optimiser = Optimiser(model, steps, vision=vision, text=text, extra=head)
     optics = Optics((variant.scenes,), (LEGIBLE, LEGIBLE, LEGIBLE, PARTLY, UNREADABLE), CROP, legible_px=6)
     model.train()
-    for examples in batches(50_000_000 + speaking, steps, 12 if speaking else 16, optics):
+    for examples in batches(50_000_000 + 10 * variant.seed + speaking, steps, 12 if speaking else 16, optics):
         images = images_of(examples)
         sheets = [sheet(rng, _HEIGHTS) for _ in range(8)]
         features = encode_images(model, images + [image for image, _ in sheets])

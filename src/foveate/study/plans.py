@@ -42,9 +42,9 @@ def _hart(name: str, about: str, base: str = "view", more: tuple[str, ...] = (),
     return Method(name, about, base, "hart", settings, ways=ways)
 
 
-def _kept(name: str, about: str, pixels: int) -> Method:
+def _kept(name: str, about: str, pixels: int, base: str = "view") -> Method:
     own = ("protocol.withhold_full_image=false", f"images.answer_max_pixels={pixels}")
-    return _hart(name, about, own=own)
+    return _hart(name, about, base, own=own)
 
 
 _FULL = {"full": Way("hart", _KEPT, probed=True), "loop": LOOP}
@@ -60,22 +60,27 @@ _LEAKS = (
 )
 
 
-def _preference(prior: int, k: float) -> Method:
-    base = f"prior-{prior}" if prior else "view"
-    settings = (f"objective.k={k:g}",)
-    return _hart(
-        f"k{round(100 * k):02d}-prior-{prior}", f"closed loop, k = {k:g}, prior {prior / 100:g}", base, settings
-    )
+def _preference(prior: int, k: float, which: str = "") -> Method:
+    base = f"prior-{prior}{which}" if prior else "view"
+    name, about = f"k{round(100 * k):02d}-prior-{prior}{which}", f"closed loop, k = {k:g}, prior {prior / 100:g}"
+    return _hart(name, about, base, (f"objective.k={k:g}",))
 
 
-def _difficulty(prior: int) -> Method:
-    settings = ("objective.k=0", "objective.difficulty=1")
-    return _hart(
-        f"difficulty-prior-{prior}",
+def _difficulty(prior: int, which: str = "") -> Method:
+    name, about = (
+        f"difficulty-prior-{prior}{which}",
         f"closed loop, groups weighed by difficulty, prior {prior / 100:g}",
-        f"prior-{prior}",
-        settings,
     )
+    return _hart(name, about, f"prior-{prior}{which}", ("objective.k=0", "objective.difficulty=1"))
+
+
+_AGAIN = (
+    _hart("hart-b", "HART's closed loop, from another base", "view-b"),
+    _kept("kept-legible-b", "the legible full image kept, from another base", LEGIBLE.max_pixels, "view-b"),
+    *(_preference(60, k, "-b") for k in (0, 0.6)),
+    _difficulty(60, "-b"),
+)
+"""Of a base that was taught with other scenes: whether the two leaks show there too."""
 
 
 def _mgpo(name: str, about: str, recipe: str, pixels: int) -> Method:
@@ -165,6 +170,8 @@ FULL = Study(
         "view": Base("view", scenes(), seconds=360),
         "prior-30": Base("prior-30", scenes(0.3), seconds=90),
         "prior-60": Base("prior-60", scenes(0.6), seconds=90),
+        "view-b": Base("view-b", scenes(), seconds=360),
+        "prior-60-b": Base("prior-60-b", scenes(0.6), seconds=90),
         "count": Base("count", COUNTED, seconds=180),
     },
     methods=(
@@ -184,6 +191,7 @@ FULL = Study(
         _untrained("prior-30", {"own": LOOP, "loop": LOOP}),
         _untrained("prior-60", {"own": LOOP, "loop": LOOP}),
         _untrained("count", _COUNTS[0].ways),
+        *_AGAIN,
     ),
     seeds=(0, 1, 2, 3, 4),
     held_out=200,
@@ -194,6 +202,8 @@ FULL = Study(
         Group("Prior leakage", ("base-prior-60", *(method.name for method in _PRIORS[60]))),
         Group("Less prior leakage", ("base-prior-30", *(method.name for method in _PRIORS[30]), "base-view",
               *(method.name for method in _PRIORS[0]))),
+        Group("From another base", tuple(method.name for method in _AGAIN), note=(
+            "Taught the same with other scenes, in another order.")),
         Group("Three systems", _SYSTEMS, note=(
             "Each as its paper has it: HART with k = 0.6, divided advantages and a KL term, MGPO and GRPO with none of "
             "these. `mgpo-ap` is MGPO with HART's objective, `hart-plain` HART with MGPO's.")),
@@ -236,6 +246,10 @@ FULL = Study(
             Comparison("legible full image kept, less HART, both asked without", "loop/iog30", "kept-legible", "hart",
                        -1),
         )),
+        Claim("a, again", "And from another base.", (
+            Comparison("legible full image kept, less HART", "own/wrong_place", "kept-legible-b", "hart-b", 1),
+            Comparison("the same, both asked without", "loop/iog30", "kept-legible-b", "hart-b", -1),
+        )),
         Claim("b", "AP-GRPO (k = 0.6) grounds better than GRPO (k = 0) in the same loop (not in the paper, whose "
               "ablation has no k = 0).", (
             Comparison("k = 0.6 less k = 0, prior 0.6", "loop/iog30", "k60-prior-60", "k00-prior-60", 1),
@@ -245,6 +259,14 @@ FULL = Study(
         Claim("b, rival", "AP-GRPO (k = 0.6) does more than weighing whole groups by difficulty.", (
             Comparison("k = 0.6 less difficulty, prior 0.6", "loop/iog30", "k60-prior-60", "difficulty-prior-60", 1),
             Comparison("k = 0.6 less difficulty, prior 0.3", "loop/iog30", "k60-prior-30", "difficulty-prior-30", 1),
+        )),
+        Claim("rival", "Weighing whole groups by difficulty grounds better than GRPO.", (
+            Comparison("difficulty less k = 0, prior 0.6", "loop/iog30", "difficulty-prior-60", "k00-prior-60", 1),
+            Comparison("difficulty less k = 0, prior 0.3", "loop/iog30", "difficulty-prior-30", "k00-prior-30", 1),
+        )),
+        Claim("b, again", "And from another base.", (
+            Comparison("k = 0.6 less k = 0, prior 0.6", "loop/iog30", "k60-prior-60-b", "k00-prior-60-b", 1),
+            Comparison("difficulty less k = 0, prior 0.6", "loop/iog30", "difficulty-prior-60-b", "k00-prior-60-b", 1),
         )),
         Claim("c", "HART > MGPO > GRPO in grounding (published: 75.4, 51.3 and 51.0 % on TreeBench).", (
             Comparison("HART less MGPO, IoG > 0.3", "own/iog30", "hart", "mgpo", 1),
