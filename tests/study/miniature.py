@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from foveate.families import EMBEDDED
 from foveate.questions.scenes import SceneConfig
 from foveate.study.claims import Claim, Comparison
-from foveate.study.design import SHIPPED, Base, Method, Study, Way
+from foveate.study.design import Base, Method, Study, Way
 from foveate.study.report import Group
 from foveate.study.run import jobs_of
 
@@ -20,18 +21,18 @@ BUDGET = (
     "protocol.max_boxes=1",
 )
 LOOP = Way("hart", ("protocol.max_boxes=1", "rollout.max_new_tokens=12"), probed=True)
-HART = Method("hart", "the loop", SHIPPED, "hart", BUDGET, ways={"own": LOOP}, seconds=5)
-AFTER = Method("more", "from hart", SHIPPED, "hart", BUDGET, after="hart", ways={"own": LOOP}, seconds=5)
-UNTRAINED = Method("base", "untrained", SHIPPED, ways={"own": LOOP}, seconds=5)
+HART = Method("hart", "the loop", EMBEDDED, "hart", BUDGET, ways={"own": LOOP}, seconds=5)
+AFTER = Method("more", "from hart", EMBEDDED, "hart", BUDGET, after="hart", ways={"own": LOOP}, seconds=5)
+UNTRAINED = Method("base", "untrained", EMBEDDED, ways={"own": LOOP}, seconds=5)
 SELECTED = Method(
-    "gap", "selected", SHIPPED, "lfpc-1", BUDGET[:5], selected="gap", ways={"own": LOOP}, seconds=5
+    "gap", "selected", EMBEDDED, "lfpc-1", BUDGET[:5], selected="gap", ways={"own": LOOP}, seconds=5
 )  # fmt: skip
 
 
 def study(*methods: Method, seeds: tuple[int, ...] = (0, 1)) -> Study:
     names = tuple(method.name for method in methods)
     claims = (Claim("a", "One is better.", (Comparison("accuracy", "own/accuracy", names[0], names[-1], 1),)),)
-    bases = {SHIPPED: Base(SHIPPED, SceneConfig(size=512))}
+    bases = {EMBEDDED: Base(EMBEDDED, SceneConfig(size=512))}
     return Study("tiny", bases, methods, seeds, HELD_OUT, (Group("All", names),), claims=claims)
 
 

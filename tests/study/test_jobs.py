@@ -11,14 +11,14 @@ import torch
 from tests.study.miniature import AFTER, BUDGET, HART, HELD_OUT, LOOP, UNTRAINED, files, job
 
 from foveate.evaluation.probes import ReplacedCrop
-from foveate.families import load
+from foveate.families import EMBEDDED, load
 from foveate.images import crop_view, open_image
 from foveate.laboratory import variants
 from foveate.questions.scenes import SceneConfig, Scenes, layout
 from foveate.regions import Box
 from foveate.runs import load_policy
 from foveate.study import jobs
-from foveate.study.design import SHIPPED, Way
+from foveate.study.design import Way
 from foveate.study.jobs import Job, Places, is_done, run_job
 from foveate.study.measures import measures, wrong_card
 from foveate.study.results import read_cell
@@ -27,7 +27,7 @@ from foveate.training.checkpoints import CheckpointError, checkpoints, load_chec
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    return Places(tmp_path, SHIPPED)
+    return Places(tmp_path, EMBEDDED)
 
 
 def weights(folder: Path) -> dict[Path, int]:

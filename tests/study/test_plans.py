@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from foveate.families import EMBEDDED
 from foveate.images import PixelBudget
 from foveate.laboratory import base, variants
 from foveate.laboratory.variants import VARIANTS
 from foveate.protocols import PointThenCount
 from foveate.recipes import load_recipe
-from foveate.study.design import SHIPPED, Method, Study, Way
+from foveate.study.design import Method, Study, Way
 from foveate.study.figures import quotient
 from foveate.study.jobs import HELD_OUT_SEED, TRAINING_SEED, Job, Places, _held_out, _questions
 from foveate.study.measures import _PROBES
@@ -92,10 +93,10 @@ def test_names_and_titles_are_unique_and_what_is_named_exists(study: Study) -> N
     assert len(set(letters)) == len(letters)
     for method in study.methods:
         assert method.base in study.bases
-        assert method.base == SHIPPED or method.base in VARIANTS
+        assert method.base == EMBEDDED or method.base in VARIANTS
         assert study.bases[method.base].name == method.base
     for name, own in study.bases.items():
-        if name != SHIPPED:  # it is taught on what it is measured on
+        if name != EMBEDDED:  # it is taught on what it is measured on
             assert own.scenes == VARIANTS[name].scenes
     known = {method.name: method for method in study.methods}
     for place, method in enumerate(study.methods):
@@ -216,7 +217,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> set[int]:
         patched.setattr(variants, "batches", note)
         base.build_base(folder)
         for variant in VARIANTS.values():
-            variants.build_variant(variant, SHIPPED, folder)
+            variants.build_variant(variant, EMBEDDED, folder)
     return seeds
 
 

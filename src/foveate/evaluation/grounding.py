@@ -48,6 +48,16 @@ def iog_hit(boxes: Sequence[Box], regions: Sequence[Region], threshold: float = 
     return fmean(any(iog(box, region[0]) > threshold for box in boxes) for region in regions)
 
 
+def best_iog(boxes: Sequence[Box], regions: Sequence[Region]) -> float:
+    """The mean over true regions of the best IoG over predicted boxes, at the smallest level; 0 without boxes.
+
+    Raises:
+        ValueError: no regions.
+    """
+    _needs(regions)
+    return fmean(max((iog(box, region[0]) for box in boxes), default=0.0) for region in regions)
+
+
 def best_iou(boxes: Sequence[Box], regions: Sequence[Region]) -> float:
     """The mean over true regions of the best IoU over predicted boxes and nested levels; 0 without boxes.
 

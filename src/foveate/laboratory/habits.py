@@ -22,9 +22,9 @@ ZOOM, POINT = "zoom", "point"
 _HIDDEN = 0.35
 """Share of reading questions about a card that the crop does not show: the view may, where it is sharp enough."""
 _LOOKS = 0.6
-"""How often the crop tool is called at first."""
+"""Share of the lessons asked with `zoom` that call the crop tool; the others answer at once."""
 _LOOKS_AGAIN = 0.1
-"""How often once more, after a crop."""
+"""Share of the crops for which there is a lesson that calls it once more."""
 
 
 def pointing_habits(examples: Sequence[Example], rng: random.Random) -> list[Line]:

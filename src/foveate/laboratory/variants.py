@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from foveate.families import tiny
+from foveate.families import EMBEDDED, tiny
 from foveate.images import PixelBudget
 from foveate.laboratory.architecture import BUDGET, STUDY_WORDS, save_checkpoint, vocabulary
 from foveate.laboratory.dense import DenseHead, dense_targets, images_of
@@ -28,7 +28,6 @@ from foveate.laboratory.habits import counting_habits, pointing_habits, reading_
 from foveate.laboratory.sheets import sheet
 from foveate.questions.scenes import SceneConfig
 
-SHIPPED = "tiny"
 _HEIGHTS = (8, 34)
 """Of the digits on sheets, in pixels: those of this study's views and crops."""
 
@@ -58,7 +57,7 @@ class Variant:
     """
 
     scenes: SceneConfig
-    start: str = SHIPPED
+    start: str = EMBEDDED
     look: int = 0
     speak: int = 700
     speaks: Literal["reading", "counting"] = "reading"
@@ -96,7 +95,7 @@ def build_variant(
     start: str | Path,
     directory: str | Path,
     *,
-    on_step: Callable[[str, int, int], None] | None = None,
+    on_step: Callable[[str, int, int, Mapping[str, float]], None] | None = None,
 ) -> None:
     """Teaches a base further and saves it as an ordinary checkpoint; the same on every run of a machine.
 
@@ -104,19 +103,19 @@ def build_variant(
         variant: what to teach.
         start: the checkpoint's folder, or the shipped base's name.
         directory: for model, tokenizer and image processor.
-        on_step: called after each update with the phase, its updates so far, and all of them.
+        on_step: called after each update with the phase, its updates so far, all of them, and the losses.
     """
     torch.manual_seed(variant.seed)
-    folder = tiny.path() if str(start) == SHIPPED else start
+    folder = tiny.path() if str(start) == EMBEDDED else start
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).float()
     words = len(vocabulary(STUDY_WORDS))
     if model.config.text_config.vocab_size < words:
         model.resize_token_embeddings(words, mean_resizing=False)
     head = DenseHead(model.lm_head.in_features)
     for phase, steps in (("look", variant.look), ("speak", variant.speak)):
-        for step, _ in enumerate(_train(model, head, variant, phase == "speak", steps), start=1):
+        for step, losses in enumerate(_train(model, head, variant, phase == "speak", steps), start=1):
             if on_step:
-                on_step(phase, step, steps)
+                on_step(phase, step, steps, losses)
     save_checkpoint(model, directory, STUDY_WORDS)
 
 
@@ -148,14 +147,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m foveate.laboratory.variants", description="Makes a study's base.")
     parser.add_argument("name", choices=VARIANTS)
-    parser.add_argument("--start", default=SHIPPED, help="folder of the base that it is taught further from")
+    parser.add_argument("--start", default=EMBEDDED, help="folder of the base that it is taught further from")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     options = parser.parse_args()
     torch.set_num_threads(1)
 
-    def tell(phase: str, step: int, steps: int) -> None:
+    def tell(phase: str, step: int, steps: int, losses: Mapping[str, float]) -> None:
         if step % 50 == 0 or step == steps:
-            print(f"{phase} {step}/{steps}", flush=True)
+            print(f"{phase} {step}/{steps}", *(f"{name} {loss:.2f}" for name, loss in losses.items()), flush=True)
 
     build_variant(VARIANTS[options.name], options.start, options.out, on_step=tell)
 

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 
+from foveate.families import EMBEDDED
 from foveate.laboratory.variants import VARIANTS, Variant, build_variant
-from foveate.study.design import SHIPPED
 
 
 def base_folder(name: str) -> Path:
@@ -20,12 +20,12 @@ def base_folder(name: str) -> Path:
 
 def checkpoint_of(name: str) -> str:
     """What `families.load` takes: the folder of a base that the laboratory makes, or the shipped one's name."""
-    return name if name == SHIPPED else str(base_folder(name))
+    return name if name == EMBEDDED else str(base_folder(name))
 
 
 def missing_bases(name: str) -> list[str]:
     """What has to be made before methods can start from a base, in this order; nothing when it is there."""
-    if name == SHIPPED or base_folder(name).is_dir():
+    if name == EMBEDDED or base_folder(name).is_dir():
         return []
     return [*missing_bases(VARIANTS[name].start), name]
 
@@ -47,7 +47,7 @@ def make_base(name: str) -> None:
 def _digest(name: str) -> str:
     """Of a variant and of those that it was made from."""
     told = []
-    while name != SHIPPED:
+    while name != EMBEDDED:
         variant: Variant = VARIANTS[name]
         told.append(repr({key: value for key, value in asdict(variant).items() if key != "seed" or value}))
         name = variant.start

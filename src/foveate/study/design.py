@@ -10,9 +10,6 @@ from foveate.questions.scenes import SceneConfig
 from foveate.study.claims import Claim
 from foveate.study.report import Group, Sweep
 
-SHIPPED = "tiny"
-"""The base that ships with the package."""
-
 
 @dataclass(frozen=True, slots=True)
 class Base:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from PIL import Image
 
 from foveate.episodes import Episode
+from foveate.evaluation.grounding import best_iog
 from foveate.evaluation.probes import REPLACEMENTS, ReplacedCrop, Replacement, probe
 from foveate.evaluation.runner import Attempt, evaluate
 from foveate.families import VLM
@@ -18,7 +19,7 @@ from foveate.protocols import Protocol
 from foveate.questions.scenes import SceneImage, layout
 from foveate.questions.schema import Question
 from foveate.recipes import load_recipe
-from foveate.regions import Box, iog
+from foveate.regions import Box
 from foveate.rewards import TERMS
 from foveate.study.design import Way
 
@@ -110,7 +111,12 @@ def _measured(
 def _figures(questions: Sequence[Question], attempts: Sequence[Attempt]) -> dict[str, list[float | None]]:
     figures: dict[str, list[float | None]] = {
         "accuracy": [float(attempt.right) for attempt in attempts],
-        "iog": [_best_iog(question, attempt) for question, attempt in zip(questions, attempts, strict=True)],
+        "iog": [
+            None
+            if attempt.grounding.iog30 is None
+            else best_iog([Box(*box) for box in attempt.boxes], question.regions)
+            for question, attempt in zip(questions, attempts, strict=True)
+        ],
         "iou": [attempt.grounding.mean_iou for attempt in attempts],
         "area": [attempt.grounding.box_area for attempt in attempts],
         "valid": [attempt.figure("valid_boxes") for attempt in attempts],
@@ -122,11 +128,3 @@ def _figures(questions: Sequence[Question], attempts: Sequence[Attempt]) -> dict
 def _points_at(question: Question, episode: Episode) -> float | None:
     """How well its points match the true ones, 0 to 1, as the reward term says; None where these are not known."""
     return TERMS["points"](replace(episode, question=question)) if question.points is not None else None
-
-
-def _best_iog(question: Question, attempt: Attempt) -> float | None:
-    """Of the one true region's smallest level."""
-    if attempt.grounding.iog30 is None:
-        return None
-    [region] = question.regions
-    return max((iog(Box(*corners), region[0]) for corners in attempt.boxes), default=0.0)

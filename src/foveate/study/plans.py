@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from foveate.families import EMBEDDED
 from foveate.laboratory.variants import COUNTED, CROP, LEGIBLE, PARTLY, UNREADABLE, scenes
 from foveate.questions.scenes import SceneConfig
 from foveate.study.claims import Claim, Comparison
-from foveate.study.design import SHIPPED, Base, Method, Study, Way
+from foveate.study.design import Base, Method, Study, Way
 from foveate.study.report import FIGURES, Group, Sweep
 
 STEPS = 60
@@ -260,7 +261,7 @@ FULL = Study(
             Comparison("k = 0.6 less difficulty, prior 0.6", "loop/iog30", "k60-prior-60", "difficulty-prior-60", 1),
             Comparison("k = 0.6 less difficulty, prior 0.3", "loop/iog30", "k60-prior-30", "difficulty-prior-30", 1),
         )),
-        Claim("rival", "Weighing whole groups by difficulty grounds better than GRPO.", (
+        Claim("b, difficulty", "Weighing whole groups by difficulty grounds better than GRPO.", (
             Comparison("difficulty less k = 0, prior 0.6", "loop/iog30", "difficulty-prior-60", "k00-prior-60", 1),
             Comparison("difficulty less k = 0, prior 0.3", "loop/iog30", "difficulty-prior-30", "k00-prior-30", 1),
         )),
@@ -321,12 +322,12 @@ _QUICK_LOOP = ("protocol.max_boxes=1", "rollout.max_new_tokens=12")
 def _quick(name: str, about: str, recipe: str, own: tuple[str, ...], more: tuple[str, ...] = ()) -> Method:
     asked = ("rollout.max_new_tokens=12", *own)
     ways = {"own": Way(recipe, asked, probed=True), "loop": Way("hart", _QUICK_LOOP)}
-    return Method(name, about, SHIPPED, recipe, (*_QUICK_BUDGET, *own, *more), ways=ways, seconds=60)
+    return Method(name, about, EMBEDDED, recipe, (*_QUICK_BUDGET, *own, *more), ways=ways, seconds=60)
 
 
 QUICK = Study(
     name="quick",
-    bases={SHIPPED: Base(SHIPPED, SceneConfig())},
+    bases={EMBEDDED: Base(EMBEDDED, SceneConfig())},
     methods=(
         _quick("hart", "HART's closed loop, k = 0.6", "hart", ("protocol.max_boxes=1",), ("objective.beta=0.005",)),
         _quick("grpo-loop", "the same with k = 0", "hart", ("protocol.max_boxes=1",),
