@@ -75,6 +75,16 @@ def test_counting_has_mgpos_objective_and_only_its_twin_needs_true_points() -> N
     assert not pointing.needs_regions
 
 
+def test_a_reward_of_weight_zero_asks_for_no_annotation() -> None:
+    plain = load_recipe("lfpc-2", ["rewards.conditional_iou=0", "rewards.l1=0", "rewards.format=0"])
+    assert not plain.needs_regions
+    assert plain.reward_names == ["accuracy", "format", "tool"], "what needs no annotation is logged all the same"
+    assert not load_recipe("counting-points", ["rewards.points=0"]).needs_points
+    one = load_recipe("lfpc-2", ["rewards.l1=0"])
+    assert one.needs_regions
+    assert "l1" in one.reward_names, "true boxes are there, and its value costs nothing"
+
+
 @pytest.mark.parametrize("name", ["hart", "demo", "grpo", "mgpo", "counting"])
 def test_recipes_of_one_stage_stay_so(name: str) -> None:
     assert load_recipe(name).stages == ["rl"]

@@ -179,6 +179,9 @@ def test_a_recipe_that_rewards_boxes_sees_them_and_refuses_data_without(tmp_path
         train(tmp_path / "without", [question.without_annotations() for question in SCENES], chosen)
     first_stage = load_recipe("lfpc-1", [*SMALL, *FOR_THE_EMBEDDED_MODEL, "optimisation.steps=1"])
     train(tmp_path / "stage-1", [question.without_annotations() for question in SCENES], first_stage)
+    weightless = chosen.with_settings(["rewards.conditional_iou=0", "rewards.l1=0"])
+    [row] = train(tmp_path / "weightless", [question.without_annotations() for question in SCENES], weightless)
+    assert not {"conditional_iou", "l1"} & row.keys()
 
 
 def test_true_points_are_seen_by_the_recipe_that_rewards_them_and_by_no_other(tmp_path: Path) -> None:

@@ -119,13 +119,24 @@ class Recipe(Section):
 
     @property
     def needs_regions(self) -> bool:
-        """Whether a reward of the stage `rl` looks at true boxes; no other part of the training may see them."""
-        return bool(NEED_REGIONS & self.rewards.keys())
+        """Whether a reward of the stage `rl` looks at true boxes; no other part of the training may see them.
+
+        A reward of weight 0 is only logged, which is no reason to see them.
+        """
+        return any(self.rewards.get(name) for name in NEED_REGIONS)
 
     @property
     def needs_points(self) -> bool:
         """The same of true points."""
-        return bool(NEED_POINTS & self.rewards.keys())
+        return any(self.rewards.get(name) for name in NEED_POINTS)
+
+    @property
+    def reward_names(self) -> list[str]:
+        """The rewards that are measured: all but those of weight 0 that look at what is not seen."""
+        unseen = (frozenset() if self.needs_regions else NEED_REGIONS) | (
+            frozenset() if self.needs_points else NEED_POINTS
+        )
+        return [name for name in self.rewards if name not in unseen]
 
     def build_protocol(self, own: PixelBudget) -> Protocol:
         """The protocol, for a family whose processor has the pixel budget `own`."""
