@@ -130,6 +130,18 @@ def test_the_full_image_beside_its_crops_has_a_budget_of_its_own_only_where_one_
     assert smallest.answer_view_budget == PixelBudget(1000, 1000)
 
 
+def test_a_budget_of_a_view_that_is_never_shown_is_refused() -> None:
+    """It would be without effect, and somebody would take what comes out for that of a sharper view."""
+    budget = "images.answer_max_pixels=802816"
+    for name in ("hart", "mgpo", "grpo", "lfpc-1", "counting"):
+        with pytest.raises(RecipeError, match=r"images\.answer_max_pixels .*set protocol\.name=locate_answer"):
+            load_recipe(name, [budget])
+    for shown in ("protocol.withhold_full_image=false", "protocol.without_region=full_image"):
+        assert load_recipe("hart", [budget, shown]).images.answer_max_pixels == 802_816
+    kept = load_recipe("hart-full", [budget, "protocol.withhold_full_image=false", "sft.context=full_image"])
+    assert kept.as_tuned().build_protocol(OWN) == Direct(OWN), "after the stage `sft` there are no crops to be beside"
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [

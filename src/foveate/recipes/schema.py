@@ -101,6 +101,22 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_budget_is_of_a_view_that_is_shown(self) -> Recipe:
+        """Not so of `crop_max_pixels`: methods that are compared share their budgets, and some make no crop."""
+        asked = self.protocol
+        shown = isinstance(asked, LocateSettings) and (
+            not asked.withhold_full_image
+            or asked.without_region == "full_image"
+            or ("sft" in self.stages and self.sft.context == "crops")
+        )
+        if self.images.answer_max_pixels and not shown:
+            raise ValueError(
+                "images.answer_max_pixels is of the full image beside its crops, which is not shown: leave it out, or "
+                "set protocol.name=locate_answer and protocol.withhold_full_image=false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _notes_are_about_settings(self) -> Recipe:
         known = self.settings()
         for notes in ("published", "assumptions"):
@@ -149,7 +165,7 @@ class Recipe(Section):
         stands alone. With the full image alone it is `direct`.
         """
         if self.sft.context == "full_image":
-            return self.with_settings(["protocol.name=direct"])
+            return self.with_settings(["protocol.name=direct", "images.answer_max_pixels=null"])
         if isinstance(self.protocol, LocateSettings):
             return self.with_settings(["protocol.withhold_full_image=false", "protocol.without_region=full_image"])
         return self
