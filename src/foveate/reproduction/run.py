@@ -65,6 +65,7 @@ def _train(run: Run, console: Console, counter: Counting) -> None:
             seed=run.seed,
             resume=(run.folder / "run.json").exists(),
             observers=[display],
+            warn=display.warn,
         )
     if not standing.finished:
         raise ReproductionError(
