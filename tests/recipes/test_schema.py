@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer, PointThenCount, ZoomTool
+from foveate.protocols import (
+    Direct,
+    GroundAndAnswer,
+    GroundThenAnswer,
+    GroundUntilAnswered,
+    LocateThenAnswer,
+    PointThenCount,
+    ZoomTool,
+)
 from foveate.recipes import RecipeError, dump_recipe, load_recipe, recipe_names
 
 OWN = PixelBudget(3136, 1_003_520)
@@ -34,6 +42,15 @@ def test_mgpo_is_the_two_turn_template_without_standard_deviation() -> None:
     recipe = load_recipe("mgpo")
     assert recipe.objective.scale_rewards == "none"
     assert recipe.build_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
+
+
+def test_the_general_form_of_mgpo_is_a_protocol_of_its_own() -> None:
+    free = load_recipe("mgpo", ["protocol.name=multi_turn_free"])
+    assert free.build_protocol(OWN) == GroundUntilAnswered(3, OWN, OWN)
+    assert free.objective == load_recipe("mgpo").objective
+    assert load_recipe("hart", ["protocol.name=multi_turn_free", "protocol.turns=5"]).build_protocol(OWN).turns == 5
+    with pytest.raises(RecipeError, match=r"protocol\.turns"):
+        load_recipe("mgpo", ["protocol.name=multi_turn_free", "protocol.turns=1"])
 
 
 def test_the_baseline_of_mgpo_differs_in_the_protocol_alone() -> None:
@@ -172,6 +189,8 @@ def test_a_mistake_is_named(override: str, named: str) -> None:
 
 
 def test_crops_for_sft_need_a_protocol_that_locates() -> None:
+    with pytest.raises(RecipeError, match=r"set sft\.context=full_image"):
+        load_recipe("mgpo-sft", ["protocol.name=multi_turn_free"])
     for name in ("grpo", "lfpc-1"):
         with pytest.raises(RecipeError, match=r"set sft\.context=full_image"):
             load_recipe(name, ["stages=rl,sft"])

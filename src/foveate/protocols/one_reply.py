@@ -40,10 +40,8 @@ def divided(text: str, box_style: str) -> tuple[str, str]:
 def beside_coordinates(text: str) -> str:
     """The part of a reply that the answer is read from, boxes and points taken out; it may be empty."""
     text = text.rpartition("</think>")[2]
-    if (final := final_answer(text)) is not None:
-        return "" if written_boxes(final) else text
-    if (keyed := _keyed_answer(text)) is not None:
-        return f"Answer: {keyed}" if keyed and not written_boxes(keyed) else ""
+    if (final := said_explicitly(text)) is not None:
+        return final
     for span in _SPANS:
         text = re.sub(span, _unless_coordinates, text)
     for _ in range(3):  # a list of objects with lists
@@ -51,6 +49,19 @@ def beside_coordinates(text: str) -> str:
     lines = _TAG_OR_FENCE.sub("\n", text).split("\n")
     said = "\n".join(line for line in lines if any(c.isalnum() for c in line) and not _coordinates(line))
     return "" if written_boxes(said) else said  # over several lines
+
+
+def said_explicitly(text: str) -> str | None:
+    r"""The part of a reply with what it marks as its answer; None without such, empty where that holds coordinates.
+
+    Marked is what stands in `\boxed{}` or `<answer>`, or else what an object has under the key "answer".
+    """
+    text = text.rpartition("</think>")[2]
+    if (final := final_answer(text)) is not None:
+        return "" if written_boxes(final) else text
+    if (keyed := _keyed_answer(text)) is not None:
+        return f"Answer: {keyed}" if keyed and not written_boxes(keyed) else ""
+    return None
 
 
 def _keyed_answer(text: str) -> str | None:

@@ -11,6 +11,7 @@ from foveate.protocols import (
     Direct,
     GroundAndAnswer,
     GroundThenAnswer,
+    GroundUntilAnswered,
     LocateThenAnswer,
     PointThenCount,
     Protocol,
@@ -96,6 +97,20 @@ class MultiTurnSettings(Section):
         )
 
 
+class FreeMultiTurnSettings(Section):
+    """Over a growing history, answer as soon as possible, and ground until then."""
+
+    name: Literal["multi_turn_free"]
+    turns: int = Field(default=3, ge=2)
+    """At most."""
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return GroundUntilAnswered(
+            turns=self.turns, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
+        )
+
+
 class GroundAnswerSettings(Section):
     """Coordinates and the answer in one reply, from the small view."""
 
@@ -130,7 +145,13 @@ class CountSettings(Section):
 
 
 ProtocolSettings = (
-    DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings | CountSettings
+    DirectSettings
+    | LocateSettings
+    | MultiTurnSettings
+    | FreeMultiTurnSettings
+    | GroundAnswerSettings
+    | ZoomSettings
+    | CountSettings
 )
 PROTOCOL_NAMES = frozenset(
     name for section in get_args(ProtocolSettings) for name in get_args(section.model_fields["name"].annotation)
