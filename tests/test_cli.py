@@ -62,6 +62,15 @@ def test_own_data_from_check_to_ask(tmp_path: Path, data: Path) -> None:
     assert "name a picture" in told.replace("\n", " ")
 
 
+def test_probes_say_whether_the_crops_are_used(tmp_path: Path, data: Path) -> None:
+    scores = tmp_path / "scores.json"
+    said = run("eval", "--data", data, "--recipe", "mgpo", "--probes", "--json", scores)
+    probes = json.loads(scores.read_text())["probes"]
+    assert list(probes) == ["unchanged", "crop_alone", "noise", "true_crop", "random_crop"]
+    for name, figures in probes.items():
+        assert f"{name:12} {figures['accuracy']:.3f}   ({figures['change']:+.3f}, 4 questions)" in said
+
+
 def test_counting_from_scenes_to_ask(tmp_path: Path) -> None:
     run("data", "scenes", "--kind", "count", "--n", 3, "--size", 448, "--out", tmp_path / "data")
     assert "3 with true points" in run("data", "check", tmp_path / "data")

@@ -105,6 +105,7 @@ def evaluate_model(
     samples: int = 1,
     temperature: float = 0.0,
     seed: int = 0,
+    probed: bool = False,
     counting: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
 ) -> Evaluation:
     """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
@@ -114,6 +115,7 @@ def evaluate_model(
         data: as `load_data` takes it; scenes are others than those that training on scenes uses.
         limit: only the first questions.
         temperature: 0 is greedy.
+        probed: whether the answer turns are asked again with other crops in place of theirs.
         counting: given the number of questions, a context whose value is called with those finished since.
     """
     vlm = load_policy(model)
@@ -127,6 +129,7 @@ def evaluate_model(
             sampling=Sampling(temperature, recipe.rollout.max_new_tokens),
             seed=seed,
             keep=0,
+            probed=probed,
             on_progress=progress,
         )
 

@@ -17,7 +17,7 @@ from tests.scripted import ScriptedGenerator, Traits, picture, question
 from foveate.context import Context
 from foveate.episodes import Group
 from foveate.evaluation import CROP_ALONE, UNCHANGED, evaluate, probe
-from foveate.evaluation.probes import ReplacedCrop, noise, random_crop, true_crop
+from foveate.evaluation.probes import ReplacedCrop, noise, probe_figures, random_crop, true_crop
 from foveate.images import View, crop_view
 from foveate.protocols import (
     Direct,
@@ -283,6 +283,31 @@ def test_a_crop_of_the_whole_image_is_a_crop_and_the_full_view_beside_it_is_none
         assert replaced is not crop
     at_random = generator.requests[-1].context.views[-1]
     assert at_random.image.tobytes() == crop.image.tobytes()  # there is one place only
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 64])
+def test_an_evaluation_probes_chunk_by_chunk_what_is_probed_of_all_at_once(at_once: int) -> None:
+    questions = [*MANY[:9], ask("without", regions=())]
+    generator = ScriptedGenerator(Policy(from_crops))
+    options = {"at_once": at_once, "seed": 3}
+    result = evaluate(questions, MGPO, generator, keep=0, probed=True, **options)  # type: ignore[arg-type]
+    whole = evaluate(questions, MGPO, generator, seed=3)
+    assert result.probes == probe(whole.groups, MGPO, generator, seed=3)
+    assert result.groups == ()
+    assert result.scored == whole.scored
+    written, plain = result.to_json(), whole.to_json()
+    assert written.pop("probes") == probe_figures(result.probes)
+    assert written.keys() == plain.keys(), "a score file without probes is what it was"
+    assert whole.probes is None
+
+
+def test_a_change_is_that_of_the_questions_for_which_the_probe_can_be_made() -> None:
+    found = {UNCHANGED: [1, 0, 1, 1], "noise": [0, 0, 0, 1], "true_crop": [1, 1, None, None], "other": [None] * 4}
+    figures = probe_figures(found)
+    assert figures["noise"] == {"accuracy": 0.25, "change": -0.5, "questions": 4}
+    assert figures["true_crop"] == {"accuracy": 1, "change": 0.5, "questions": 2}
+    assert figures["other"] == {"accuracy": None, "change": None, "questions": 0}
+    assert figures[UNCHANGED]["change"] == 0
 
 
 sides = st.tuples(st.integers(0, 290), st.integers(0, 190), st.integers(1, 300), st.integers(1, 200))

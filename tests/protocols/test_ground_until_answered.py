@@ -112,6 +112,7 @@ def test_in_the_last_turn_whatever_is_said_is_the_answer():
     [
         (["7"], (), "7"),
         (["red"], (), "red"),
+        (["7.5"], (), "7.5"),
         (["112 56 168 112", "7"], (CARD_IN_ORIGINAL,), "7"),
         (["112 56 168 112", "70 70 140 140", "7"], (CARD_IN_ORIGINAL, INNER), "7"),
         (["112 56", "7"], (), "7"),

@@ -133,7 +133,7 @@ class GroundUntilAnswered(Protocol):
         """The answer that ends the episode here, or None."""
         text, choices = completion.text, subject.question.choices
         if subject.family.box_style == "short":
-            pointed = len(re.findall(r"\d+", text)) > 1
+            pointed = len(re.findall(r"\d+(?:\.\d+)?", text)) > 1
             return parse_answer(text, choices) if last or not pointed else None
         if (said := said_explicitly(text)) is not None:
             return parse_answer(said, choices)
