@@ -70,7 +70,7 @@ def test_every_turn_shows_the_choices_and_says_what_may_be_done():
     assert "up to 2 times" in words(system)
     assert all("(B) a dog" in words(message) for message in asked)
     first, second, last = map(words, asked)
-    assert "If you cannot answer yet, give the coordinates" in first
+    assert "If you cannot answer yet, give instead the coordinates" in first
     assert "448 x 336" in first
     assert "enlarged" in second
     assert "140 x 140" in second, "coordinates are of the crop"

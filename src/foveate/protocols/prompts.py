@@ -95,8 +95,10 @@ def ground_freely(
         "crop": ["This is the area that you asked for, enlarged."],
         "original": ["Neither an answer nor valid coordinates could be read, so this is the original image again."],
     }[brought]
+    where = _FRAMES[frame].format(width=shown[0], height=shown[1])
     coordinates = (
-        f"If you cannot answer yet, give the coordinates of the key area within this image. {_json_boxes(frame, shown)}"
+        "If you cannot answer yet, give instead the coordinates of the key area within this image, as JSON: "
+        f'[{{"bbox_2d": [x1, y1, x2, y2], "label": "..."}}], in {where}.'
     )
     return "\n".join([*told, *_question(question), coordinates])
 
