@@ -10,7 +10,6 @@ from foveate.protocols import (
     Direct,
     GroundAndAnswer,
     GroundThenAnswer,
-    GroundUntilAnswered,
     LocateThenAnswer,
     PointThenCount,
     ZoomTool,
@@ -28,31 +27,6 @@ def test_a_shipped_recipe_survives_being_written_and_read(name: str, tmp_path: P
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
 
-def test_hart_is_the_closed_loop_with_the_papers_k() -> None:
-    recipe = load_recipe("hart")
-    assert recipe.objective.k == 0.6
-    assert recipe.rewards == {"accuracy": 1.0}
-    protocol = recipe.build_protocol(OWN)
-    assert isinstance(protocol, LocateThenAnswer)
-    assert protocol.withhold_full_image
-    assert protocol.view_budget == protocol.crop_budget == OWN
-
-
-def test_mgpo_is_the_two_turn_template_without_standard_deviation() -> None:
-    recipe = load_recipe("mgpo")
-    assert recipe.objective.scale_rewards == "none"
-    assert recipe.build_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
-
-
-def test_the_general_form_of_mgpo_is_a_protocol_of_its_own() -> None:
-    free = load_recipe("mgpo", ["protocol.name=multi_turn_free"])
-    assert free.build_protocol(OWN) == GroundUntilAnswered(3, OWN, OWN)
-    assert free.objective == load_recipe("mgpo").objective
-    assert load_recipe("hart", ["protocol.name=multi_turn_free", "protocol.turns=5"]).build_protocol(OWN).turns == 5
-    with pytest.raises(RecipeError, match=r"protocol\.turns"):
-        load_recipe("mgpo", ["protocol.name=multi_turn_free", "protocol.turns=1"])
-
-
 def test_the_baseline_of_mgpo_differs_in_the_protocol_alone() -> None:
     mgpo, baseline = load_recipe("mgpo"), load_recipe("mgpo-grpo")
     assert baseline.build_protocol(OWN) == GroundAndAnswer(OWN)
@@ -67,12 +41,6 @@ def test_another_protocol_brings_its_own_settings() -> None:
     assert not [name for name in chosen.assumptions if name.startswith("protocol.")], "they were about hart's"
     assert load_recipe("hart", ["protocol.name=zoom"]).build_protocol(OWN) == ZoomTool(3, OWN, OWN)
     assert load_recipe("hart", ["protocol.name=locate_answer"]).protocol == load_recipe("hart").protocol
-
-
-def test_grpo_answers_directly_without_preference() -> None:
-    recipe = load_recipe("grpo")
-    assert recipe.objective.k == 0
-    assert isinstance(recipe.build_protocol(OWN), Direct)
 
 
 @pytest.mark.parametrize("notes", ["published", "assumptions"])
@@ -131,20 +99,6 @@ def test_overrides_reach_settings_and_keep_their_neighbours() -> None:
     protocol = recipe.build_protocol(OWN)
     assert isinstance(protocol, LocateThenAnswer)
     assert protocol.view_budget == PixelBudget(3136, 501_760)
-
-
-def test_the_full_image_beside_its_crops_has_a_budget_of_its_own_only_where_one_is_set() -> None:
-    kept = ["protocol.withhold_full_image=false", "images.max_pixels=501760"]
-    plain = load_recipe("hart", kept).build_protocol(OWN)
-    assert isinstance(plain, LocateThenAnswer)
-    assert plain.answer_view_budget is None
-    sharper = load_recipe("hart", [*kept, "images.answer_max_pixels=802816"]).build_protocol(OWN)
-    assert isinstance(sharper, LocateThenAnswer)
-    assert sharper.answer_view_budget == PixelBudget(3136, 802_816)
-    assert (sharper.view_budget, sharper.crop_budget) == (plain.view_budget, plain.crop_budget)
-    smallest = load_recipe("hart-full", ["images.answer_max_pixels=1000"]).as_tuned().build_protocol(OWN)
-    assert isinstance(smallest, LocateThenAnswer)
-    assert smallest.answer_view_budget == PixelBudget(1000, 1000)
 
 
 def test_a_budget_of_a_view_that_is_never_shown_is_refused() -> None:
