@@ -62,6 +62,15 @@ def test_own_data_from_check_to_ask(tmp_path: Path, data: Path) -> None:
     assert "name a picture" in told.replace("\n", " ")
 
 
+def test_probes_say_whether_the_crops_are_used(tmp_path: Path, data: Path) -> None:
+    scores = tmp_path / "scores.json"
+    said = run("eval", "--data", data, "--recipe", "mgpo", "--probes", "--json", scores)
+    probes = json.loads(scores.read_text())["probes"]
+    assert list(probes) == ["unchanged", "crop_alone", "noise", "true_crop", "random_crop"]
+    for name, figures in probes.items():
+        assert f"{name:12} {figures['accuracy']:.3f}   ({figures['change']:+.3f}, 4 questions)" in said
+
+
 def test_counting_from_scenes_to_ask(tmp_path: Path) -> None:
     run("data", "scenes", "--kind", "count", "--n", 3, "--size", 448, "--out", tmp_path / "data")
     assert "3 with true points" in run("data", "check", tmp_path / "data")
@@ -95,7 +104,9 @@ def test_every_recipe_trains_on_own_data_and_is_evaluated(tmp_path: Path, drawn:
     settings = [f"optimisation.{setting}" for setting in smallest]
     settings += ["rollout.group_size=2", "rollout.max_new_tokens=12", "images.max_pixels=13000"]
     chosen = [part for setting in settings for part in ("--set", setting)]
-    assert "finished" in run("train", recipe, "--data", file, "--model", "tiny", "--out", out, *chosen)
+    said = run("train", recipe, "--data", file, "--model", "tiny", "--out", out, *chosen)
+    assert "finished" in said
+    assert ("warning: no question of" in said) == (recipe == "lfpc-1")
     stages = load_recipe(recipe).stages
     folders = [out] if len(stages) == 1 else [out / f"{i}-{stage}" for i, stage in enumerate(stages, start=1)]
     assert json.loads((out / "run.json").read_text())["stages"] == stages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -293,3 +294,37 @@ def test_scenes_that_are_evaluated_on_are_none_that_were_trained_on() -> None:
         scored = evaluate_model(recipe("rl"), "tiny", "scenes", limit=2, seed=seed).scored
         trained_on = {runs.load_data("scenes", seed=other, length=1)[0].id.split("-")[-2] for other in range(10)}
         assert not {one.id.split("-")[-2] for one in scored} & trained_on
+
+
+@pytest.mark.parametrize(
+    ("name", "gap", "changes", "warned"),
+    [
+        ("lfpc-1", False, (), True),
+        ("lfpc-1", True, (), False),
+        ("lfpc-1", False, ("rewards.tool=0",), False),
+        ("lfpc-2", False, (), False),
+        ("hart", False, (), False),
+    ],
+)
+def test_a_tool_that_is_rewarded_without_an_information_gap_is_warned_of(
+    data: str, name: str, gap: bool, changes: tuple[str, ...], warned: bool
+) -> None:
+    questions = list(runs.load_data(data))
+    if gap:
+        questions[-1] = dataclasses.replace(questions[-1], view_pixels=13_000)
+    said = runs.lacks_information_gap(load_recipe(name, changes), data, questions)
+    assert (said is not None) == warned
+    if said:
+        assert "view_pixels" in said
+        assert "foveate select-resolution" in said
+        assert "\n" not in said
+
+
+def test_the_warning_comes_before_the_training(tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Trainer, "run", lambda trainer, *, resume: said.append("training"))
+    chosen = load_recipe("lfpc-1", [name for name in SMALL if not name.startswith(("sft", "split"))])
+    train(tmp_path / "alone", data, chosen=chosen, warn=said.append)
+    assert len(said) == 2
+    assert said[0].startswith("no question of ")
+    assert said[1] == "training"

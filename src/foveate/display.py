@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from foveate.training import StepReport
 
@@ -66,6 +67,10 @@ class TrainingDisplay:
         elif (report.step + 1) % _LINE_EVERY == 0 or report.step + 1 == report.steps:
             figures = "  ".join(f"{name} {self._recent(name):.3f}" for name in SHOWN if name in report.metrics)
             self._console.print(f"{report.stage} step {report.step + 1:>4}/{report.steps}  {figures}", highlight=False)
+
+    def warn(self, message: str) -> None:
+        """Says, above the curves, what a person had better know of the run."""
+        self._console.print(Text.assemble(("warning: ", "yellow"), message), highlight=False, soft_wrap=True)
 
     def _recent(self, name: str) -> float:
         values = [row[name] for row in self._rows[-_LINE_EVERY:] if name in row]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,6 +25,8 @@ from foveate.training.checkpoints import checkpoints, steps_done
 from foveate.training.loop import refuse_other_recipe, refuse_used
 from foveate.training.order import order_of
 from foveate.training.split import ids_of, record_split, refuse_shared, split_questions
+
+logger = logging.getLogger(__name__)
 
 SCENES = "scenes"
 """As data: procedural scenes instead of a file."""
@@ -102,6 +105,7 @@ def evaluate_model(
     samples: int = 1,
     temperature: float = 0.0,
     seed: int = 0,
+    probed: bool = False,
     counting: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
 ) -> Evaluation:
     """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
@@ -111,6 +115,7 @@ def evaluate_model(
         data: as `load_data` takes it; scenes are others than those that training on scenes uses.
         limit: only the first questions.
         temperature: 0 is greedy.
+        probed: whether the answer turns are asked again with other crops in place of theirs.
         counting: given the number of questions, a context whose value is called with those finished since.
     """
     vlm = load_policy(model)
@@ -124,6 +129,7 @@ def evaluate_model(
             sampling=Sampling(temperature, recipe.rollout.max_new_tokens),
             seed=seed,
             keep=0,
+            probed=probed,
             on_progress=progress,
         )
 
@@ -148,6 +154,7 @@ def start(
     save_every: int = 20,
     observers: Sequence[Observer] = (),
     sft_data: str | None = None,
+    warn: Callable[[str], None] = logger.warning,
 ) -> Standing:
     """Trains, or goes on training, stage by stage; Ctrl-C and SIGTERM save after the step under way.
 
@@ -156,6 +163,7 @@ def start(
 
     Args:
         sft_data: the questions of the stage `sft`, where `data` has those of `rl` alone instead of both.
+        warn: told, in one line, what is allowed and most likely not meant.
 
     Raises:
         TrainingError: also when a resumed run was begun with another model, other data, stages or another seed.
@@ -168,6 +176,8 @@ def start(
         for folder in (run_dir, *run_dir.glob(_STAGE_FOLDERS)):
             refuse_used(folder)
     questions = questions_of_stages(recipe, data, sft_data, seed=seed)
+    if lacking := lacks_information_gap(recipe, data, questions.get("rl", ())):
+        warn(lacking)
 
     def train(stage: StageName, folder: Path, model: str) -> bool:
         """Whether the stage ran to its end; its model and optimizer are gone when the next one loads."""
@@ -237,6 +247,21 @@ def questions_of_stages(
     }
     refuse_shared(ids_of(parts))
     return parts
+
+
+def lacks_information_gap(recipe: Recipe, data: str, questions: Sequence[Question]) -> str | None:
+    """What to say where calls of the crop tool are rewarded and no question has a resolution of its own; or None.
+
+    That is LFPC's stage I (arXiv 2603.27494) without what defines it. Stage II has true boxes to learn calls from.
+    """
+    if not recipe.rewards.get("tool") or recipe.needs_regions or "rl" not in recipe.stages:
+        return None
+    if data != SCENES and any(question.view_pixels for question in questions):
+        return None
+    return (
+        f"no question of {data} has `view_pixels`: full images are shown under one budget, and where that suffices "
+        f"crops add nothing. The data that {recipe.name} is meant for is written by `foveate select-resolution`"
+    )
 
 
 def _refuse_other_inputs(run_dir: Path, inputs: Mapping[str, Any]) -> None:

@@ -17,9 +17,17 @@ from tests.scripted import ScriptedGenerator, Traits, picture, question
 from foveate.context import Context
 from foveate.episodes import Group
 from foveate.evaluation import CROP_ALONE, UNCHANGED, evaluate, probe
-from foveate.evaluation.probes import ReplacedCrop, noise, random_crop, true_crop
+from foveate.evaluation.probes import ReplacedCrop, noise, probe_figures, random_crop, true_crop
 from foveate.images import View, crop_view
-from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol, StopReason, ZoomTool
+from foveate.protocols import (
+    Direct,
+    GroundThenAnswer,
+    GroundUntilAnswered,
+    LocateThenAnswer,
+    Protocol,
+    StopReason,
+    ZoomTool,
+)
 from foveate.questions.schema import Question
 from foveate.regions import Box
 
@@ -90,7 +98,11 @@ class Policy:
             if turn < len(corners) or lost:
                 arguments = {"bbox_2d": corners[min(turn, len(corners) - 1)]}
                 return f'<tool_call>{{"name": "crop", "arguments": {arguments}}}</tool_call>'.replace("'", '"')
-        elif "Do not answer yet" in text or "Give the coordinates" in text:
+        elif (
+            "Do not answer yet" in text
+            or "Give the coordinates" in text
+            or ("cannot answer yet" in text and turn < len(corners))
+        ):
             return str([{"bbox_2d": box, "label": "card"} for box in corners]).replace("'", '"')
         return f"\\boxed{{{self.answers(context)}}}"
 
@@ -107,16 +119,18 @@ def probed(policy: Policy, protocol: Protocol, *questions: Question, **options: 
     return {name: values[0] if len(values) == 1 else fmean(values) for name, values in found.items()}  # type: ignore[type-var]
 
 
-HART, FULL_KEPT, MGPO, ZOOM = (
+HART, FULL_KEPT, MGPO, FREE, ZOOM = (
     LocateThenAnswer(),
     LocateThenAnswer(withhold_full_image=False),
     GroundThenAnswer(),
+    GroundUntilAnswered(),
     ZoomTool(),
 )
+NAMES = {HART: "HART", FULL_KEPT: "full kept", MGPO: "MGPO", FREE: "general form", ZOOM: "tool"}
 MANY = tuple(ask(f"q{number}") for number in range(12))
 
 
-@pytest.mark.parametrize("protocol", [HART, FULL_KEPT, MGPO, ZOOM], ids=["HART", "full kept", "MGPO", "tool"])
+@pytest.mark.parametrize("protocol", NAMES, ids=NAMES.get)
 def test_one_that_uses_its_crop_collapses_without_it(protocol: Protocol) -> None:
     found = probed(Policy(from_crops), protocol, *MANY)
     assert found.pop("random_crop") < 0.5  # some fall on the card
@@ -125,13 +139,13 @@ def test_one_that_uses_its_crop_collapses_without_it(protocol: Protocol) -> None
     assert (missed[UNCHANGED], missed[CROP_ALONE], missed["noise"], missed["true_crop"]) == (0, 0, 0, 1)
 
 
-@pytest.mark.parametrize("protocol", [FULL_KEPT, MGPO, ZOOM], ids=["full kept", "MGPO", "tool"])
+@pytest.mark.parametrize("protocol", [FULL_KEPT, MGPO, FREE, ZOOM], ids=NAMES.get)
 def test_one_that_answers_from_the_full_view_hardly_moves(protocol: Protocol) -> None:
     found = probed(Policy(from_full_view), protocol, *MANY)
     assert found == {UNCHANGED: 1, CROP_ALONE: 0, "noise": 1, "true_crop": 1, "random_crop": 1}
 
 
-@pytest.mark.parametrize("protocol", [HART, FULL_KEPT, MGPO, ZOOM], ids=["HART", "full kept", "MGPO", "tool"])
+@pytest.mark.parametrize("protocol", NAMES, ids=NAMES.get)
 def test_one_that_answers_from_the_question_does_not_move_at_all(protocol: Protocol) -> None:
     assert set(probed(Policy(from_question), protocol).values()) == {1}
 
@@ -269,6 +283,31 @@ def test_a_crop_of_the_whole_image_is_a_crop_and_the_full_view_beside_it_is_none
         assert replaced is not crop
     at_random = generator.requests[-1].context.views[-1]
     assert at_random.image.tobytes() == crop.image.tobytes()  # there is one place only
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 64])
+def test_an_evaluation_probes_chunk_by_chunk_what_is_probed_of_all_at_once(at_once: int) -> None:
+    questions = [*MANY[:9], ask("without", regions=())]
+    generator = ScriptedGenerator(Policy(from_crops))
+    options = {"at_once": at_once, "seed": 3}
+    result = evaluate(questions, MGPO, generator, keep=0, probed=True, **options)  # type: ignore[arg-type]
+    whole = evaluate(questions, MGPO, generator, seed=3)
+    assert result.probes == probe(whole.groups, MGPO, generator, seed=3)
+    assert result.groups == ()
+    assert result.scored == whole.scored
+    written, plain = result.to_json(), whole.to_json()
+    assert written.pop("probes") == probe_figures(result.probes)
+    assert written.keys() == plain.keys(), "a score file without probes is what it was"
+    assert whole.probes is None
+
+
+def test_a_change_is_that_of_the_questions_for_which_the_probe_can_be_made() -> None:
+    found = {UNCHANGED: [1, 0, 1, 1], "noise": [0, 0, 0, 1], "true_crop": [1, 1, None, None], "other": [None] * 4}
+    figures = probe_figures(found)
+    assert figures["noise"] == {"accuracy": 0.25, "change": -0.5, "questions": 4}
+    assert figures["true_crop"] == {"accuracy": 1, "change": 0.5, "questions": 2}
+    assert figures["other"] == {"accuracy": None, "change": None, "questions": 0}
+    assert figures[UNCHANGED]["change"] == 0
 
 
 sides = st.tuples(st.integers(0, 290), st.integers(0, 190), st.integers(1, 300), st.integers(1, 200))

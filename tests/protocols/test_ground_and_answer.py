@@ -55,6 +55,14 @@ ANSWERED = {
     "<|box_start|>(112,56),(168,112)<|box_end|>\nB": "B",
     '[{"bbox_2d": [112, 56, 168, 112], "label": "A"}]\nB': "B",
     '[{"bbox_2d": [112, 56, 168, 112], "label": "a cat"}\nB': "B",
+    '{"bbox_2d": [112, 56, 168, 112], "answer": "B"}': "B",
+    '[{"bbox_2d": [112, 56, 168, 112], "label": "A", "answer": "(B) a dog"}]': "B",
+    '```json\n[{"answer": "a dog", "bbox_2d": [112, 56, 168, 112]}]\n```': "B",
+    '{"boxes": [{"bbox_2d": [112, 56, 168, 112]}], "answer": "B"}': "B",
+    '[{"bbox_2d": [112, 56, 168, 112]}, {"Final answer": "B"}]': "B",
+    "{'bbox_2d': [112, 56, 168, 112], 'answer': 'B'}": "B",
+    '{"bbox_2d": [112, 56, 168, 112], "answer": "A"} \\boxed{B}': "B",
+    '{"bbox_2d": [112, 56, 168, 112], "answer": "B"': "B",
 }
 
 
@@ -64,7 +72,19 @@ def test_the_answer_is_read_beside_any_box(reply):
     assert (episode.stop, episode.answer) == (StopReason.ANSWERED, ANSWERED[reply])
 
 
-@pytest.mark.parametrize("reply", ["7", "\\boxed{7}", f"{CARD}\n7", f"{CARD}\nThe answer is 7", f"7\n{CARD}"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "7",
+        "\\boxed{7}",
+        f"{CARD}\n7",
+        f"{CARD}\nThe answer is 7",
+        f"7\n{CARD}",
+        '{"bbox_2d": [112, 56, 168, 112], "answer": 7}',
+        '{"boxes": [{"bbox_2d": [112, 56, 168, 112], "label": "8"}], "answer": "7"}',
+        '{"bbox_2d": [112, 56, 168, 112], "answer": "The answer is 7"}',
+    ],
+)
 def test_open_answers(reply):
     assert run(reply, **OPEN).answer == "7"
 
@@ -84,6 +104,13 @@ def test_open_answers(reply):
         "x1: 112, y1: 56, x2: 168, y2: 112",
         "\\boxed{[112, 56, 168, 112]}",
         f"<answer>{CARD}</answer>",
+        '{"bbox_2d": [112, 56, 168, 112], "answer": [112, 56, 168, 112]}',
+        '{"bbox_2d": [112, 56, 168, 112], "answer": "[112, 56, 168, 112]"}',
+        '{"bbox_2d": [112, 56, 168, 112], "answer": "112 56 168 112"}',
+        '{"bbox_2d": [112, 56, 168, 112], "answer": ""}',
+        '{"bbox_2d": [112, 56, 168, 112], "answer": null, "label": "B"}',
+        '[{"bbox_2d": [112, 56, 168, 112], "answer": "A"}, {"answer": "B"}]',
+        '{"bbox_2d": [112, 56, 168, 112], "label": "answer: B"}',
     ],
 )
 def test_coordinates_are_never_the_answer(reply, changes):
@@ -93,7 +120,16 @@ def test_coordinates_are_never_the_answer(reply, changes):
     assert episode.turns[0].problem is Problem.NO_ANSWER
 
 
-@pytest.mark.parametrize("reply", ['[{"bbox_2d": [112, 56, 1', "[112, 56", '[{"bbox_2d": [112, 56, 168, 112], "lab'])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '[{"bbox_2d": [112, 56, 1',
+        "[112, 56",
+        '[{"bbox_2d": [112, 56, 168, 112], "lab',
+        '{"bbox_2d": [112, 56, 168, 112], "answer": 4',
+        '{"bbox_2d": [112, 56, 168, 112], "answer": "4',
+    ],
+)
 def test_a_reply_cut_off_within_its_coordinates_has_no_answer(reply):
     for changes in ({}, OPEN):
         episode = run(completion(reply, FinishReason.LENGTH), **changes)

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from foveate.images import PixelBudget
-from foveate.protocols import Direct, GroundAndAnswer, GroundThenAnswer, LocateThenAnswer, PointThenCount, ZoomTool
+from foveate.protocols import (
+    Direct,
+    GroundAndAnswer,
+    GroundThenAnswer,
+    LocateThenAnswer,
+    PointThenCount,
+    ZoomTool,
+)
 from foveate.recipes import RecipeError, dump_recipe, load_recipe, recipe_names
 
 OWN = PixelBudget(3136, 1_003_520)
@@ -18,22 +25,6 @@ def test_a_shipped_recipe_survives_being_written_and_read(name: str, tmp_path: P
     assert recipe.name == name
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe))
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
-
-
-def test_hart_is_the_closed_loop_with_the_papers_k() -> None:
-    recipe = load_recipe("hart")
-    assert recipe.objective.k == 0.6
-    assert recipe.rewards == {"accuracy": 1.0}
-    protocol = recipe.build_protocol(OWN)
-    assert isinstance(protocol, LocateThenAnswer)
-    assert protocol.withhold_full_image
-    assert protocol.view_budget == protocol.crop_budget == OWN
-
-
-def test_mgpo_is_the_two_turn_template_without_standard_deviation() -> None:
-    recipe = load_recipe("mgpo")
-    assert recipe.objective.scale_rewards == "none"
-    assert recipe.build_protocol(OWN) == GroundThenAnswer(2, OWN, OWN)
 
 
 def test_the_baseline_of_mgpo_differs_in_the_protocol_alone() -> None:
@@ -52,12 +43,6 @@ def test_another_protocol_brings_its_own_settings() -> None:
     assert load_recipe("hart", ["protocol.name=locate_answer"]).protocol == load_recipe("hart").protocol
 
 
-def test_grpo_answers_directly_without_preference() -> None:
-    recipe = load_recipe("grpo")
-    assert recipe.objective.k == 0
-    assert isinstance(recipe.build_protocol(OWN), Direct)
-
-
 @pytest.mark.parametrize("notes", ["published", "assumptions"])
 def test_a_note_about_a_setting_that_there_is_not_is_refused(tmp_path: Path, notes: str) -> None:
     (tmp_path / "mine.yaml").write_text(f"extends: hart\nname: mine\n{notes}: {{objective.kk: '1'}}\n")
@@ -73,6 +58,16 @@ def test_counting_has_mgpos_objective_and_only_its_twin_needs_true_points() -> N
     assert pointing.rewards == {"accuracy": 1.0, "points": 1.0}
     assert [name for name in recipe_names() if load_recipe(name).needs_points] == ["counting-points"]
     assert not pointing.needs_regions
+
+
+def test_a_reward_of_weight_zero_asks_for_no_annotation() -> None:
+    plain = load_recipe("lfpc-2", ["rewards.conditional_iou=0", "rewards.l1=0", "rewards.format=0"])
+    assert not plain.needs_regions
+    assert plain.reward_names == ["accuracy", "format", "tool"], "what needs no annotation is logged all the same"
+    assert not load_recipe("counting-points", ["rewards.points=0"]).needs_points
+    one = load_recipe("lfpc-2", ["rewards.l1=0"])
+    assert one.needs_regions
+    assert "l1" in one.reward_names, "true boxes are there, and its value costs nothing"
 
 
 @pytest.mark.parametrize("name", ["hart", "demo", "grpo", "mgpo", "counting"])
@@ -106,18 +101,16 @@ def test_overrides_reach_settings_and_keep_their_neighbours() -> None:
     assert protocol.view_budget == PixelBudget(3136, 501_760)
 
 
-def test_the_full_image_beside_its_crops_has_a_budget_of_its_own_only_where_one_is_set() -> None:
-    kept = ["protocol.withhold_full_image=false", "images.max_pixels=501760"]
-    plain = load_recipe("hart", kept).build_protocol(OWN)
-    assert isinstance(plain, LocateThenAnswer)
-    assert plain.answer_view_budget is None
-    sharper = load_recipe("hart", [*kept, "images.answer_max_pixels=802816"]).build_protocol(OWN)
-    assert isinstance(sharper, LocateThenAnswer)
-    assert sharper.answer_view_budget == PixelBudget(3136, 802_816)
-    assert (sharper.view_budget, sharper.crop_budget) == (plain.view_budget, plain.crop_budget)
-    smallest = load_recipe("hart-full", ["images.answer_max_pixels=1000"]).as_tuned().build_protocol(OWN)
-    assert isinstance(smallest, LocateThenAnswer)
-    assert smallest.answer_view_budget == PixelBudget(1000, 1000)
+def test_a_budget_of_a_view_that_is_never_shown_is_refused() -> None:
+    """It would be without effect, and somebody would take what comes out for that of a sharper view."""
+    budget = "images.answer_max_pixels=802816"
+    for name in ("hart", "mgpo", "grpo", "lfpc-1", "counting"):
+        with pytest.raises(RecipeError, match=r"images\.answer_max_pixels .*set protocol\.name=locate_answer"):
+            load_recipe(name, [budget])
+    for shown in ("protocol.withhold_full_image=false", "protocol.without_region=full_image"):
+        assert load_recipe("hart", [budget, shown]).images.answer_max_pixels == 802_816
+    kept = load_recipe("hart-full", [budget, "protocol.withhold_full_image=false", "sft.context=full_image"])
+    assert kept.as_tuned().build_protocol(OWN) == Direct(OWN), "after the stage `sft` there are no crops to be beside"
 
 
 @pytest.mark.parametrize(
@@ -150,6 +143,8 @@ def test_a_mistake_is_named(override: str, named: str) -> None:
 
 
 def test_crops_for_sft_need_a_protocol_that_locates() -> None:
+    with pytest.raises(RecipeError, match=r"set sft\.context=full_image"):
+        load_recipe("mgpo-sft", ["protocol.name=multi_turn_free"])
     for name in ("grpo", "lfpc-1"):
         with pytest.raises(RecipeError, match=r"set sft\.context=full_image"):
             load_recipe(name, ["stages=rl,sft"])

@@ -67,6 +67,26 @@ def test_a_base_and_a_trained_row_from_data_to_comparison(tmp_path: Path, data: 
     assert json.loads((tmp_path / "out/hart/grounding.json").read_text())["rows"] == figures
 
 
+def test_tables_of_probes(tmp_path: Path, data: Path) -> None:
+    given = ["--data", f"vstar={data / 'test'}", "--model", "tiny", "--out", tmp_path / "out", *SMALL]
+    given += ["--set", "optimisation.questions_per_update=2"]
+    assert "(47.1)" in reproduce("mgpo/crops", "--row", "Qwen2.5-VL-7B", *given)
+    [file] = (tmp_path / "out/scores").glob("*.json")
+    probes = json.loads(file.read_text())["probes"]
+    figures = json.loads((tmp_path / "out/mgpo/crops.json").read_text())["rows"]["Qwen2.5-VL-7B"]["ours"]
+    assert figures == {"V*": pytest.approx(100 * probes["crop_alone"]["accuracy"])}
+    assert probes["true_crop"]["questions"] == 3
+
+    given += ["--data", f"lfpc-stage-1={data / 'train'}"]
+    given += [f"--data={name}={data / 'test'}" for name in ("hr-bench-8k", "hr-bench-4k")]
+    said = reproduce("lfpc/dependence", "--row", "baseline", *given)
+    assert "(4.5)" in said
+    assert "warning: no question" in said, "which is what makes it the baseline"
+    figures = json.loads((tmp_path / "out/lfpc/dependence.json").read_text())["rows"]["baseline"]["ours"]
+    assert set(figures) == {"HR-Bench-8K", "HR-Bench-4K", "V*", "V*, true crop"}
+    assert all(-100 <= value <= 100 for value in figures.values())
+
+
 def test_figures_of_the_training_itself(tmp_path: Path, data: Path) -> None:
     reproduce(
         "mgpo/coordinates", "--row", "MGPO", "--model", "tiny", "--data", f"mme-realworld={data / 'train'}",

@@ -109,6 +109,21 @@ def test_cost_is_that_of_the_papers_settings(tmp_path) -> None:
     assert hart.estimate().updates == 625 + 183
 
 
+@pytest.mark.parametrize(("name", "probed"), [("mgpo/crops", 3), ("lfpc/dependence", 6), ("mgpo/main", 0)])
+def test_a_dry_run_says_what_is_asked_again(tmp_path, name: str, probed: int) -> None:
+    plan = plan_of(load_table(name), tmp_path)
+    text = described(plan)
+    assert sum("--probes" in one.command() for one in plan.measurements) == text.count("--probes") == probed
+    assert (f"{probed} of these are probed" in text) == bool(probed)
+
+
+def test_scores_without_probes_are_not_taken_for_probed_ones(tmp_path) -> None:
+    crops = load_table("mgpo/crops")
+    plain = crops.model_copy(update={"columns": [Column(name="V*", data="vstar")]})
+    files = [[one.file for one in plan_of(table, tmp_path).measurements] for table in (crops, plain)]
+    assert not set(files[0]) & set(files[1])
+
+
 def test_models_and_data_are_given_by_name(tmp_path) -> None:
     table = load_table("mgpo/others")
     plan = plan_of(table, tmp_path, models={"": "mine"}, data={"vstar": "v.jsonl"})
@@ -146,6 +161,12 @@ def test_figures_are_read_from_a_score_file() -> None:
         },
         "answers_and_places": {"wrong_box_right_answer": 3, "wrong_place_among_right_answers": 0.75},
         "seconds_per_question": 2.5,
+        "probes": {
+            "unchanged": {"accuracy": 0.5, "change": 0.0, "questions": 4},
+            "crop_alone": {"accuracy": 0.25, "change": -0.25, "questions": 4},
+            "noise": {"accuracy": 0.125, "change": -0.375, "questions": 4},
+            "true_crop": {"accuracy": None, "change": None, "questions": 0},
+        },
     }
 
     def read(**column: object) -> float | None:
@@ -160,3 +181,8 @@ def test_figures_are_read_from_a_score_file() -> None:
     assert read(metric="wrong_box_right_answer") == 3
     assert read(metric="wrong_place_among_right_answers") == 0.75
     assert read(metric="seconds_per_question") == 2.5
+    assert read(metric="crop_alone") == 0.25
+    assert read(metric="noise_drop") == 0.375
+    assert read(metric="true_crop_gain") is None
+    with pytest.raises(ValueError, match="not of a category"):
+        read(metric="noise_drop", category="Perception/*")

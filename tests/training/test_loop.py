@@ -179,6 +179,9 @@ def test_a_recipe_that_rewards_boxes_sees_them_and_refuses_data_without(tmp_path
         train(tmp_path / "without", [question.without_annotations() for question in SCENES], chosen)
     first_stage = load_recipe("lfpc-1", [*SMALL, *FOR_THE_EMBEDDED_MODEL, "optimisation.steps=1"])
     train(tmp_path / "stage-1", [question.without_annotations() for question in SCENES], first_stage)
+    weightless = chosen.with_settings(["rewards.conditional_iou=0", "rewards.l1=0"])
+    [row] = train(tmp_path / "weightless", [question.without_annotations() for question in SCENES], weightless)
+    assert not {"conditional_iou", "l1"} & row.keys()
 
 
 def test_true_points_are_seen_by_the_recipe_that_rewards_them_and_by_no_other(tmp_path: Path) -> None:
@@ -207,6 +210,7 @@ def test_a_question_with_nothing_to_count_can_be_trained_on(tmp_path: Path) -> N
 RESUMED = {name: (name,) for name in recipe_names() if load_recipe(name).stages == ["rl"]}
 """Recipes with their settings; those with a stage `sft` are resumed in tests/test_runs.py."""
 RESUMED |= {"mgpo, three turns": ("mgpo", "protocol.turns=3"), "hart, full image kept": ("hart", *FULL_IMAGE)}
+RESUMED |= {"mgpo, general form": ("mgpo", "protocol.name=multi_turn_free")}
 
 
 def ids_of(episode: Episode) -> list[tuple[int, ...]]:

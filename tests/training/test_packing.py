@@ -23,6 +23,7 @@ from foveate.protocols import (
     FinishReason,
     GroundAndAnswer,
     GroundThenAnswer,
+    GroundUntilAnswered,
     LocateThenAnswer,
     PointThenCount,
     Protocol,
@@ -118,6 +119,9 @@ SHAPES: dict[str, Callable[[], list[Episode]]] = {
     "three turns in one history": lambda: asked(
         GroundThenAnswer(turns=3), [HERE, THERE, "7"], [HERE, OUTSIDE, "7"], [CUT_OFF, HERE, "red"], ["red", "red", "7"]
     ),
+    "as many turns as it takes": lambda: asked(
+        GroundUntilAnswered(turns=3), ["7"], [HERE, "7"], [HERE, THERE, "7"], [CUT_OFF, "red"], [OUTSIDE, HERE, THERE]
+    ),
     "tool, with several crops and errors": lambda: asked(
         ZoomTool(max_calls=2),
         ["7"],
@@ -139,6 +143,7 @@ def episodes(request: pytest.FixtureRequest) -> list[Episode]:
 def test_the_shapes_of_protocols_are_what_their_names_say() -> None:
     three, tool = SHAPES["three turns in one history"](), SHAPES["tool, with several crops and errors"]()
     assert {len(episode.turns) for episode in three} == {3}
+    assert [len(episode.turns) for episode in SHAPES["as many turns as it takes"]()] == [1, 2, 3, 2, 3]
     assert [len(episode.turns[-1].context.views) for episode in tool] == [1, 3, 2, 2, 1]
     assert [len(episode.turns) for episode in tool] == [1, 3, 3, 3, 3]
     assert tool[-1].stop is StopReason.OUT_OF_CALLS

@@ -20,15 +20,22 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=1, help="Samples per question.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
     seed: Seed = 0,
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Ask the answer turns again with other crops: up to 5 answers a question.")
+    ] = False,
     json_file: Json = None,
 ) -> None:
     """Score a model: answers, and where it looked when the data has true boxes.
 
     Example: `foveate eval --model runs/hart --data test.jsonl --json scores.json`
+
+    --probes says whether it uses its crops: what becomes of the accuracy with noise, the true region's crop or one of a
+    random place in their place (noise, true_crop, random_crop), and with the crops alone (crop_alone).
     """
     from functools import partial
 
     from foveate.display import counting
+    from foveate.evaluation.probes import probe_figures
     from foveate.evaluation.runner import FIGURES
     from foveate.evaluation.scores import write_scores
     from foveate.runs import evaluate_model, recipe_for
@@ -43,6 +50,7 @@ def evaluate(
         samples=samples,
         temperature=temperature,
         seed=seed,
+        probed=probes,
         counting=partial(counting, console, "asking"),
     )
     for name in FIGURES:
@@ -53,6 +61,10 @@ def evaluate(
     wrong_place = result.joint.wrong_place_among_right_answers
     if wrong_place is not None:
         console.print(f"{wrong_place:.1%} of the right answers pointed at a wrong place", highlight=False)
+    for name, figures in probe_figures(result.probes or {}).items():
+        if figures["accuracy"] is not None:
+            said = f"{name:12} {figures['accuracy']:.3f}   ({figures['change']:+.3f}, {figures['questions']} questions)"
+            console.print(said, highlight=False)
     console.print(f"{result.summary.questions} questions; episodes ended: {result.stops}", highlight=False)
     if json_file is not None:
         write_scores(json_file, result, model=model, more={"recipe": resolved.name})

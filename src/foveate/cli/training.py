@@ -69,6 +69,7 @@ def train(
             save_every=save_every,
             observers=[display],
             sft_data=sft_data,
+            warn=display.warn,
         )
     stopped = f"stopped after step {standing.step} of {standing.steps} of {standing.stage}; go on with --resume"
     state = "finished" if standing.finished else stopped

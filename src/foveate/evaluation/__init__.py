@@ -3,7 +3,15 @@
 from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
 from foveate.evaluation.pictures import annotated, data_url
-from foveate.evaluation.probes import CROP_ALONE, REPLACEMENTS, UNCHANGED, ReplacedCrop, Replacement, probe
+from foveate.evaluation.probes import (
+    CROP_ALONE,
+    REPLACEMENTS,
+    UNCHANGED,
+    ReplacedCrop,
+    Replacement,
+    probe,
+    probe_figures,
+)
 from foveate.evaluation.report import Case, first_cases, write_report
 from foveate.evaluation.runner import FIGURES, Evaluation, Summary, evaluate
 from foveate.evaluation.scores import write_scores
@@ -31,6 +39,7 @@ __all__ = [
     "iog_hit",
     "overall",
     "probe",
+    "probe_figures",
     "valid_boxes",
     "write_report",
     "write_scores",

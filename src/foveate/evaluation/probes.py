@@ -11,9 +11,10 @@ answer are wrong under every probe. Those that answered without a crop have noth
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from statistics import fmean
 
 import numpy as np
 from PIL import Image
@@ -125,6 +126,27 @@ def probe(
             for name, values in right.items():
                 values.append(one.right(name, protocol, said))
     return right
+
+
+def probe_figures(right: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, float | None]]:
+    """What `probe` found, by the probe's name, each over the questions for which it can be made.
+
+    `accuracy` under the probe; its `change` from what the same questions have unchanged; how many `questions` these
+    are. The first two are None where there is none.
+    """
+    figures: dict[str, dict[str, float | None]] = {}
+    for name, values in right.items():
+        pairs = [
+            (value, before)
+            for value, before in zip(values, right[UNCHANGED], strict=True)
+            if value is not None and before is not None
+        ]
+        figures[name] = {
+            "accuracy": fmean(value for value, _ in pairs) if pairs else None,
+            "change": fmean(value - before for value, before in pairs) if pairs else None,
+            "questions": len(pairs),
+        }
+    return figures
 
 
 class _Probed:

@@ -14,6 +14,7 @@ from typing import Any
 from foveate.episodes import Episode, Group, run_episodes
 from foveate.evaluation.grounding import Grounding, measured
 from foveate.evaluation.joint import JointTable
+from foveate.evaluation.probes import probe, probe_figures
 from foveate.evaluation.setup import family_of, fields_of, fingerprint, wording_of
 from foveate.evaluation.statistics import Interval, bootstrap_interval
 from foveate.generators.base import Generator, Sampling
@@ -105,7 +106,8 @@ class Evaluation:
         scored: one per question, in order.
         groups: the kept episodes with their questions as they were given, true regions included.
         setup: everything that can change a score: protocol, budgets, sampling, seed, prompt wording, data.
-        seconds: wall-clock time of generation.
+        seconds: wall-clock time of generation, without the probes.
+        probes: what `probe` says of each question; None where nothing was probed.
     """
 
     summary: Summary
@@ -114,6 +116,7 @@ class Evaluation:
     groups: tuple[Group, ...]
     setup: Mapping[str, Any]
     seconds: float
+    probes: Mapping[str, Sequence[float | None]] | None = None
 
     @property
     def stops(self) -> dict[str, int]:
@@ -132,12 +135,13 @@ class Evaluation:
         return sum(attempt.tokens for scored in self.scored for attempt in scored.attempts)
 
     def to_json(self) -> dict[str, Any]:
-        """Summary, setup and costs, without the single questions."""
+        """Summary, setup and costs, without the single questions; `probes` only where there were any."""
         asked = len(self.scored)
         return {
             "summary": self.summary.to_json(),
             "by_category": {name: summary.to_json() for name, summary in self.by_category.items()},
             "answers_and_places": self.joint.to_json(),
+            **({"probes": probe_figures(self.probes)} if self.probes is not None else {}),
             "stops": self.stops,
             "unparsed": self.stops.get("unparsed", 0),
             "tokens_per_question": self.tokens / asked,
@@ -156,6 +160,7 @@ def evaluate(
     seed: int = 0,
     at_once: int = 64,
     keep: int | None = None,
+    probed: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Asks each question `samples` times and scores the episodes. The episodes never see a true region.
@@ -165,6 +170,8 @@ def evaluate(
         seed: of the samples and of the bootstrap.
         at_once: questions whose originals are held in memory at the same time.
         keep: of how many questions, the first ones, the episodes with their pictures are kept; None keeps all.
+        probed: whether the answer turn of each question's first episode is asked again under every probe (`probe`)
+            while the pictures of its views are at hand: up to five more answers a question.
         on_progress: called with the number of questions finished since the last call.
 
     Raises:
@@ -174,6 +181,7 @@ def evaluate(
     sampling = sampling or Sampling(temperature=0.0)
     scored: list[Scored] = []
     kept: list[Group] = []
+    probes: dict[str, list[float | None]] = {}
     data = hashlib.sha256()
     wording: list[list[str]] = []
     seconds = 0.0
@@ -191,11 +199,17 @@ def evaluate(
         )
         seconds += time.perf_counter() - started
         wording = wording or [wording_of(turn) for turn in groups[0].episodes[0].turns]
-        for question, group in zip(chunk, groups, strict=True):
-            scored.append(score(question, group.episodes))
-            data.update(fingerprint(question))
+        whole = [Group(question, group.episodes) for question, group in zip(chunk, groups, strict=True)]
+        if probed:
+            longest = sampling.max_new_tokens
+            again = probe(whole, protocol, generator, max_new_tokens=longest, seed=seed, at_once=at_once)
+            for name, values in again.items():
+                probes.setdefault(name, []).extend(values)
+        for group in whole:
+            scored.append(score(group.question, group.episodes))
+            data.update(fingerprint(group.question))
             if keep is None or len(kept) < keep:
-                kept.append(Group(question, group.episodes))
+                kept.append(group)
         if on_progress:
             on_progress(len(chunk))
     if not scored:
@@ -219,6 +233,7 @@ def evaluate(
         groups=tuple(kept),
         setup=setup,
         seconds=seconds,
+        probes=probes if probed else None,
     )
 
 

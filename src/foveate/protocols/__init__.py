@@ -14,7 +14,7 @@ from foveate.protocols.base import (
 )
 from foveate.protocols.count import PointThenCount
 from foveate.protocols.direct import Direct
-from foveate.protocols.ground import GroundAndAnswer, GroundThenAnswer
+from foveate.protocols.ground import GroundAndAnswer, GroundThenAnswer, GroundUntilAnswered
 from foveate.protocols.locate import LocateThenAnswer
 from foveate.protocols.parsing import ParsedBoxes, ParsedPoints, parse_boxes, parse_points
 from foveate.protocols.zoom import ZoomTool
@@ -26,6 +26,7 @@ __all__ = [
     "FinishReason",
     "GroundAndAnswer",
     "GroundThenAnswer",
+    "GroundUntilAnswered",
     "LocateThenAnswer",
     "ParsedBoxes",
     "ParsedPoints",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from foveate.context import Context, Message, Sampled
 from foveate.images import PixelBudget, View
 from foveate.protocols import prompts
 from foveate.protocols.answers import parse_answer
-from foveate.protocols.base import Ask, Completion, Problem, Protocol, Stop, StopReason, Subject, Turn
+from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, StopReason, Subject, Turn
 from foveate.protocols.direct import answer_turn, stop_with_answer
 from foveate.protocols.locate import located_turn
-from foveate.protocols.one_reply import divided
+from foveate.protocols.notation import written_boxes
+from foveate.protocols.one_reply import divided, said_explicitly
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +52,94 @@ class GroundThenAnswer(Protocol):
         if not turns:
             view = subject.full_view(self.view_budget)
             asked = prompts.ground(question, family.frame, view.size, family.box_style)
-            system = prompts.ground_system(family.box_style)
-            first = Context((Message("system", (system,)),)) if system else Context(())
-            return Ask(first.then(Message("user", (view, asked))))
+            return Ask(_opening(prompts.ground_system(family.box_style), view, asked))
         last = turns[-1]
-        shown: View = (
-            subject.crop_view(last.boxes[0], self.crop_budget or self.view_budget)
-            if last.boxes
-            else subject.full_view(self.view_budget)
-        )
+        shown = _brought(subject, last, self.view_budget, self.crop_budget)
         final = len(turns) == self.turns - 1
         if final:
             asked = prompts.answer_grounded(question, family.box_style, cropped=bool(last.boxes))
         else:
             asked = prompts.ground_again(question, family.frame, shown.size, family.box_style)
-        said = Message("assistant", (Sampled(last.completion.token_ids),))
-        return Ask(last.context.then(said, Message("user", (shown, asked))), final)
+        return Ask(_going_on(last, shown, asked), final)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """A box of the image shown last, or the answer in the last turn."""
         if len(turns) == self.turns - 1:
             return answer_turn(subject, context, completion)
         return located_turn(subject, context, completion, max_boxes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class GroundUntilAnswered(Protocol):
+    r"""MGPO's general form (arXiv 2507.05920): the model itself decides when it has seen enough.
+
+    Every turn but the last may answer or locate: a final answer ends the episode, coordinates bring a crop of the image
+    shown last, and where neither can be read the original image comes back. In the last turn whatever is said is read
+    as the answer. Since any turn may answer, all show the choices.
+
+    Before the last turn an answer is final where it stands in `\boxed{}`, in `<answer>` or under the key "answer",
+    even beside coordinates; of a reply without coordinates, also where it is the letter of a choice. In the short style
+    several numbers are a box, and anything else is the answer.
+
+    Attributes:
+        turns: generations per episode, at most.
+        view_budget: pixels of the full image; the family's own where None.
+        crop_budget: pixels of each crop; the view's where None.
+
+    Raises:
+        ValueError: fewer than two turns.
+    """
+
+    turns: int = 3
+    view_budget: PixelBudget | None = None
+    crop_budget: PixelBudget | None = None
+
+    def __post_init__(self) -> None:
+        if self.turns < 2:
+            raise ValueError(f"turns is {self.turns}: use the protocol `direct` for an answer without a crop")
+
+    def next(self, subject: Subject, turns: Sequence[Turn]) -> Ask | Stop:
+        """The question, then a crop or the original image again for each turn that did not answer."""
+        question, family = subject.question, subject.family
+        if not turns:
+            view = subject.full_view(self.view_budget)
+            asked = prompts.ground_freely(question, family.frame, view.size, family.box_style, brought="first")
+            return Ask(_opening(prompts.ground_freely_system(family.box_style, self.turns - 1), view, asked))
+        last = turns[-1]
+        if not last.located:
+            answer = self._answer(subject, last.completion, last=len(turns) == self.turns)
+            return Stop(StopReason.UNPARSED if answer is None else StopReason.ANSWERED, answer)
+        shown = _brought(subject, last, self.view_budget, self.crop_budget)
+        final = len(turns) == self.turns - 1
+        if final:
+            asked = prompts.answer_grounded(question, family.box_style, cropped=bool(last.boxes))
+        else:
+            brought: Literal["crop", "original"] = "crop" if last.boxes else "original"
+            asked = prompts.ground_freely(question, family.frame, shown.size, family.box_style, brought=brought)
+        return Ask(_going_on(last, shown, asked), final)
+
+    def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
+        """The answer, or else a box of the image shown last; the last turn is always read as an answer."""
+        last = len(turns) == self.turns - 1
+        answer = self._answer(subject, completion, last=last)
+        if answer is None and not last:
+            return located_turn(subject, context, completion, max_boxes=1)
+        problem = Problem.NO_ANSWER if answer is None else None
+        if completion.finish_reason is FinishReason.LENGTH:
+            problem = Problem.OVER_LENGTH
+        return Turn(context, completion, problem=problem)
+
+    def _answer(self, subject: Subject, completion: Completion, *, last: bool) -> str | None:
+        """The answer that ends the episode here, or None."""
+        text, choices = completion.text, subject.question.choices
+        if subject.family.box_style == "short":
+            pointed = len(re.findall(r"\d+(?:\.\d+)?", text)) > 1
+            return parse_answer(text, choices) if last or not pointed else None
+        if (said := said_explicitly(text)) is not None:
+            return parse_answer(said, choices)
+        if last or (choices is not None and not written_boxes(text)):
+            return parse_answer(text, choices)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +173,23 @@ class GroundAndAnswer(Protocol):
         if problem is None and _answer_beside(subject, completion) is None:
             problem = Problem.NO_ANSWER
         return replace(located, completion=completion, problem=problem)
+
+
+def _opening(system: str | None, view: View, asked: str) -> Context:
+    first = Context((Message("system", (system,)),)) if system else Context(())
+    return first.then(Message("user", (view, asked)))
+
+
+def _going_on(last: Turn, shown: View, asked: str) -> Context:
+    said = Message("assistant", (Sampled(last.completion.token_ids),))
+    return last.context.then(said, Message("user", (shown, asked)))
+
+
+def _brought(subject: Subject, last: Turn, view_budget: PixelBudget | None, crop_budget: PixelBudget | None) -> View:
+    """What a locating turn brings: the crop that it asked for, or the original image once more."""
+    if last.boxes:
+        return subject.crop_view(last.boxes[0], crop_budget or view_budget)
+    return subject.full_view(view_budget)
 
 
 def _answer_beside(subject: Subject, completion: Completion) -> str | None:

@@ -85,16 +85,16 @@ _BEFORE_SECOND = _TO | _SECOND | frozenset("and at is the corner with".split())
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
     """The items under one key (None: under no key)."""
 
     key: str | None
     items: list[Item] = field(default_factory=list)
 
 
-def _entries(group: Group) -> list[_Entry]:
+def entries_of(group: Group) -> list[Entry]:
     """A group's items by key. In prose a line break ends what stands under a key, once there is something."""
-    entries = [_Entry(None)]
+    entries = [Entry(None)]
     items = group.items
     skip = 0
     for i, item in enumerate(items):
@@ -108,12 +108,12 @@ def _entries(group: Group) -> list[_Entry]:
             marked = following == ":" or following == "="
             said = isinstance(following, Text) and following.name in ("is", "are") and key in _BOX_KEYS
             if marked or said or (key in _BARE_EDGES and value_of(following) is not None):
-                entries.append(_Entry(key))
+                entries.append(Entry(key))
                 skip = int(marked or said)
                 continue
         if item == "\n" and not group.kind and current.key is not None:
             if any(not isinstance(earlier, str) for earlier in current.items):
-                entries.append(_Entry(None))
+                entries.append(Entry(None))
             continue
         current.items.append(item)
     return entries
@@ -148,7 +148,7 @@ class _Reader:
                 self._add(numbers, boxed)
             return
         edges: dict[str, float] = {}
-        for entry in _entries(group):
+        for entry in entries_of(group):
             if self._edge(edges, entry, group.kind):
                 continue
             if group.kind and entry.key in _OTHER_KEYS:
@@ -165,7 +165,7 @@ class _Reader:
     def _add(self, corners: Corners, boxed: bool) -> None:
         self.found.append((Explicit.NAMED if boxed else Explicit.BRACKETED, corners))
 
-    def _edge(self, edges: dict[str, float], entry: _Entry, kind: str) -> bool:
+    def _edge(self, edges: dict[str, float], entry: Entry, kind: str) -> bool:
         """Takes note of an edge or corner point that an entry names; a complete set is a box."""
         first = next((item for item in entry.items if item != "\n"), None)
         if entry.key in _EDGES:
@@ -259,7 +259,7 @@ def _point(item: Item | None) -> Corners | None:
 
 def _named_point(group: Group) -> Corners | None:
     """(x, y) of a group that has both by name."""
-    by_key = {entry.key: value_of(next(iter(entry.items), None)) for entry in _entries(group)}
+    by_key = {entry.key: value_of(next(iter(entry.items), None)) for entry in entries_of(group)}
     numbers = tuple(value for name in ("x", "y") if (value := by_key.get(name)) is not None)
     return numbers if len(numbers) == 2 else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from foveate.protocols.base import Problem
 from foveate.questions.schema import Question
@@ -66,6 +67,40 @@ def answer_grounded(question: Question, box_style: str, *, cropped: bool) -> str
         else "No valid coordinates could be read, so this is the original image again."
     )
     return "\n".join([brought, *_question(question)])
+
+
+def ground_freely_system(box_style: str, areas: int) -> str | None:
+    """The system message of MGPO's general form: an answer as soon as there can be one, coordinates until then."""
+    if box_style == "short":
+        return None
+    times = "once" if areas == 1 else f"up to {areas} times"
+    return (
+        "You answer questions about images that are shown to you at low resolution. Answer in \\boxed{} as soon as you "
+        f"can. Until then you may, {times}, give the coordinates of the key area of the image shown last, as JSON "
+        "instead of an answer: you are then shown that area enlarged, cut from the original."
+    )
+
+
+def ground_freely(
+    question: Question, frame: Frame, shown: Size, box_style: str, *, brought: Literal["first", "crop", "original"]
+) -> str:
+    """A turn of the general form before the last: an answer, or coordinates within the image that comes with it.
+
+    Short: the word that embedded models know a choice by; several numbers are a box, one is the answer.
+    """
+    if box_style == "short":
+        return f"zoom {question.text}"
+    told = {
+        "first": [],
+        "crop": ["This is the area that you asked for, enlarged."],
+        "original": ["Neither an answer nor valid coordinates could be read, so this is the original image again."],
+    }[brought]
+    where = _FRAMES[frame].format(width=shown[0], height=shown[1])
+    coordinates = (
+        "If you cannot answer yet, give instead the coordinates of the key area within this image, as JSON: "
+        f'[{{"bbox_2d": [x1, y1, x2, y2], "label": "..."}}], in {where}.'
+    )
+    return "\n".join([*told, *_question(question), coordinates])
 
 
 def ground_and_answer(question: Question, frame: Frame, shown: Size, box_style: str) -> str:

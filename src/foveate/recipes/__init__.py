@@ -1,7 +1,8 @@
 """The methods as data."""
 
 from foveate.recipes.notes import Line, annotated, differences
-from foveate.recipes.schema import AdamW, Recipe, RecipeError, Split, StageName, dump_recipe, load_recipe, recipe_names
+from foveate.recipes.schema import Recipe, RecipeError, StageName, dump_recipe, load_recipe, recipe_names
+from foveate.recipes.sections import AdamW, Split
 
 __all__ = [
     "AdamW",

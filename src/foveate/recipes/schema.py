@@ -1,29 +1,33 @@
-"""What a recipe may say. A recipe is data: it names a protocol, rewards and an objective, and holds no code."""
+"""What a recipe may say, and where it is read from. It is data: it names a protocol, rewards, an objective; no code."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from foveate.errors import FoveateError
 from foveate.images import PixelBudget
-from foveate.protocols import (
-    Direct,
-    GroundAndAnswer,
-    GroundThenAnswer,
-    LocateThenAnswer,
-    PointThenCount,
-    Protocol,
-    ZoomTool,
+from foveate.protocols import Protocol
+from foveate.recipes.sections import (
+    PROTOCOL_NAMES,
+    SFT,
+    Images,
+    LocateSettings,
+    MultiTurnSettings,
+    Objective,
+    Optimisation,
+    ProtocolSettings,
+    Rollout,
+    Section,
+    Split,
 )
 from foveate.rewards import NEED_POINTS, NEED_REGIONS, TERMS
 
-PositiveInt = Annotated[int, Field(gt=0)]
 StageName = Literal["rl", "sft"]
 """Reinforcement learning on sampled episodes; supervised fine-tuning on reference answers."""
 
@@ -32,183 +36,7 @@ class RecipeError(FoveateError, ValueError):
     """A recipe or an override that cannot be used; the message names the setting and the mend."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Images(_Section):
-    """Pixel budgets; the checkpoint's own where None."""
-
-    min_pixels: PositiveInt | None = None
-    max_pixels: PositiveInt | None = None
-    crop_max_pixels: PositiveInt | None = None
-    answer_max_pixels: PositiveInt | None = None
-    """Of the full image where the answer turn of `locate_answer` shows it; as when locating where None."""
-
-    def view_budget(self, own: PixelBudget) -> PixelBudget:
-        """The budget of the full image."""
-        return _budget(self.min_pixels, self.max_pixels, own)
-
-    def crop_budget(self, own: PixelBudget) -> PixelBudget:
-        """The budget of one crop."""
-        return _budget(self.min_pixels, self.crop_max_pixels or self.max_pixels, own)
-
-    def answer_budget(self, own: PixelBudget) -> PixelBudget | None:
-        """The budget of the full image beside its crops, where it has one of its own."""
-        return _budget(self.min_pixels, self.answer_max_pixels, own) if self.answer_max_pixels else None
-
-
-def _budget(least: int | None, most: int | None, own: PixelBudget) -> PixelBudget:
-    most = most or own.max_pixels
-    return PixelBudget(min(least or own.min_pixels, most), most)
-
-
-class DirectSettings(_Section):
-    """Answer from the small view."""
-
-    name: Literal["direct"]
-
-    def build(self, images: Images, own: PixelBudget) -> Protocol:
-        """The protocol for a family whose own budget is `own`."""
-        return Direct(view_budget=images.view_budget(own))
-
-
-class LocateSettings(_Section):
-    """Locate on the small view, answer from crops of the original."""
-
-    name: Literal["locate_answer"]
-    withhold_full_image: bool = True
-    max_boxes: PositiveInt = 4
-    without_region: Literal["stop", "full_image"] = "stop"
-
-    def build(self, images: Images, own: PixelBudget) -> Protocol:
-        """The protocol for a family whose own budget is `own`."""
-        return LocateThenAnswer(
-            withhold_full_image=self.withhold_full_image,
-            max_boxes=self.max_boxes,
-            without_region=self.without_region,
-            view_budget=images.view_budget(own),
-            crop_budget=images.crop_budget(own),
-            answer_view_budget=images.answer_budget(own),
-        )
-
-
-class MultiTurnSettings(_Section):
-    """Ground turn by turn over a growing history, then answer."""
-
-    name: Literal["multi_turn"]
-    turns: int = Field(default=2, ge=2)
-
-    def build(self, images: Images, own: PixelBudget) -> Protocol:
-        """The protocol for a family whose own budget is `own`."""
-        return GroundThenAnswer(
-            turns=self.turns, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
-        )
-
-
-class GroundAnswerSettings(_Section):
-    """Coordinates and the answer in one reply, from the small view."""
-
-    name: Literal["ground_answer"]
-
-    def build(self, images: Images, own: PixelBudget) -> Protocol:
-        """The protocol for a family whose own budget is `own`."""
-        return GroundAndAnswer(view_budget=images.view_budget(own))
-
-
-class ZoomSettings(_Section):
-    """A crop tool that the model may call, or not."""
-
-    name: Literal["zoom"]
-    max_calls: PositiveInt = 3
-
-    def build(self, images: Images, own: PixelBudget) -> Protocol:
-        """The protocol for a family whose own budget is `own`."""
-        return ZoomTool(
-            max_calls=self.max_calls, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
-        )
-
-
-class CountSettings(_Section):
-    """Point at each object that counts, then give the count."""
-
-    name: Literal["count"]
-
-    def build(self, images: Images, own: PixelBudget) -> Protocol:
-        """The protocol for a family whose own budget is `own`."""
-        return PointThenCount(view_budget=images.view_budget(own))
-
-
-class Objective(_Section):
-    """AP-GRPO; k = 0 is GRPO."""
-
-    scale_rewards: Literal["group", "none"] = "group"
-    k: float = Field(default=0.0, ge=0, lt=1)
-    difficulty: float = Field(default=0.0, ge=0, le=1)
-    """Weighs the policy term of a whole group by 1 + difficulty (0.5 - mean reward): hard questions count more."""
-    beta: float = Field(default=0.04, ge=0)
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
-    """Length normalisation: per episode, per token, or by a constant; names as in TRL."""
-    importance_sampling_cap: float | None = Field(default=None, gt=0)
-    """Corrects for a sampler that is not the trainer, by importance weights truncated at this."""
-    clip_low: float = Field(default=0.2, gt=0, le=1)
-    clip_high: float = Field(default=0.2, gt=0)
-
-
-class Rollout(_Section):
-    """How a group is sampled."""
-
-    group_size: PositiveInt = 8
-    temperature: float = Field(default=1.0, gt=0)
-    max_new_tokens: PositiveInt = 512
-
-
-class AdamW(_Section):
-    """The optimizer of a stage."""
-
-    learning_rate: float = Field(default=1e-6, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    warmup_steps: int = Field(default=0, ge=0)
-    schedule: Literal["constant", "linear"] = "constant"
-    """Of the learning rate after warm-up; linear goes to 0 at the last step."""
-    tokens_per_batch: PositiveInt = 16_384
-    """Positions of one forward and backward, padding included."""
-
-
-class Optimisation(AdamW):
-    """The stage `rl`: AdamW and the shape of a step."""
-
-    steps: PositiveInt = 80
-    questions_per_step: PositiveInt = 16
-    questions_per_update: PositiveInt | None = None
-    """Fewer than `questions_per_step`: several updates per batch of rollouts, each on other questions."""
-
-
-class SFT(AdamW):
-    """The stage `sft`: what the reference answer is read from, and how long it is trained on."""
-
-    context: Literal["crops", "full_image"] = "crops"
-    """The full image and the crops that the policy chooses, as inference shows them; or the full image alone."""
-    learning_rate: float = Field(default=1e-5, gt=0)
-    schedule: Literal["constant", "linear"] = "linear"
-    warmup_steps: int = Field(default=5, ge=0)
-    epochs: PositiveInt = 1
-    questions_per_update: PositiveInt = 64
-    """At most; all updates are of nearly the same size."""
-
-
-class Split(_Section):
-    """How the questions are shared out where there are two stages, so that none is in both."""
-
-    sft_share: float = Field(default=0.5, gt=0, lt=1)
-    sft_count: PositiveInt | None = None
-    """Instead of a share."""
-    seed: int = 0
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """The stages of a training run, as a method table of a paper has them."""
 
     name: str
@@ -216,10 +44,7 @@ class Recipe(_Section):
     paper: str | None = None
     stages: list[StageName] = Field(default=["rl"], min_length=1)
     """In this order; each starts from the weights of the one before."""
-    protocol: Annotated[
-        DirectSettings | LocateSettings | MultiTurnSettings | GroundAnswerSettings | ZoomSettings | CountSettings,
-        Field(discriminator="name"),
-    ]
+    protocol: Annotated[ProtocolSettings, Field(discriminator="name")]
     images: Images = Images()
     rewards: dict[str, float] = Field(default={"accuracy": 1.0}, min_length=1)
     objective: Objective = Objective()
@@ -227,10 +52,10 @@ class Recipe(_Section):
     optimisation: Optimisation = Optimisation()
     sft: SFT = SFT()
     split: Split = Split()
-    published: dict[str, Any] = {}
+    published: dict[str, Any] = Field(default_factory=dict)
     """Setting to the paper's value, whatever the recipe's own is; in words where the paper gives no figure.
     Null takes away what an extended recipe says."""
-    assumptions: dict[str, str] = {}
+    assumptions: dict[str, str] = Field(default_factory=dict)
     """Setting to reason, where the paper is silent or could not be had."""
 
     @field_validator("stages", mode="before")
@@ -276,6 +101,22 @@ class Recipe(_Section):
         return self
 
     @model_validator(mode="after")
+    def _a_budget_is_of_a_view_that_is_shown(self) -> Recipe:
+        """Not so of `crop_max_pixels`: methods that are compared share their budgets, and some make no crop."""
+        asked = self.protocol
+        shown = isinstance(asked, LocateSettings) and (
+            not asked.withhold_full_image
+            or asked.without_region == "full_image"
+            or ("sft" in self.stages and self.sft.context == "crops")
+        )
+        if self.images.answer_max_pixels and not shown:
+            raise ValueError(
+                "images.answer_max_pixels is of the full image beside its crops, which is not shown: leave it out, or "
+                "set protocol.name=locate_answer and protocol.withhold_full_image=false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _notes_are_about_settings(self) -> Recipe:
         known = self.settings()
         for notes in ("published", "assumptions"):
@@ -294,13 +135,24 @@ class Recipe(_Section):
 
     @property
     def needs_regions(self) -> bool:
-        """Whether a reward of the stage `rl` looks at true boxes; no other part of the training may see them."""
-        return bool(NEED_REGIONS & self.rewards.keys())
+        """Whether a reward of the stage `rl` looks at true boxes; no other part of the training may see them.
+
+        A reward of weight 0 is only logged, which is no reason to see them.
+        """
+        return any(self.rewards.get(name) for name in NEED_REGIONS)
 
     @property
     def needs_points(self) -> bool:
         """The same of true points."""
-        return bool(NEED_POINTS & self.rewards.keys())
+        return any(self.rewards.get(name) for name in NEED_POINTS)
+
+    @property
+    def reward_names(self) -> list[str]:
+        """The rewards that are measured: all but those of weight 0 that look at what is not seen."""
+        unseen = (frozenset() if self.needs_regions else NEED_REGIONS) | (
+            frozenset() if self.needs_points else NEED_POINTS
+        )
+        return [name for name in self.rewards if name not in unseen]
 
     def build_protocol(self, own: PixelBudget) -> Protocol:
         """The protocol, for a family whose processor has the pixel budget `own`."""
@@ -313,7 +165,7 @@ class Recipe(_Section):
         stands alone. With the full image alone it is `direct`.
         """
         if self.sft.context == "full_image":
-            return self.with_settings(["protocol.name=direct"])
+            return self.with_settings(["protocol.name=direct", "images.answer_max_pixels=null"])
         if isinstance(self.protocol, LocateSettings):
             return self.with_settings(["protocol.withhold_full_image=false", "protocol.without_region=full_image"])
         return self
@@ -417,11 +269,7 @@ def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-_SECTIONS = get_args(Recipe.model_fields["protocol"].annotation)
-_PROTOCOLS = {name for section in _SECTIONS for name in get_args(section.model_fields["name"].annotation)}
-
-
 def _where(location: tuple[int | str, ...]) -> str:
     """The setting's dotted name; pydantic puts the union's tag between `protocol` and its settings."""
-    names = [str(part) for part in location if part not in _PROTOCOLS]
+    names = [str(part) for part in location if part not in PROTOCOL_NAMES]
     return ".".join(names) or "recipe"

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from foveate.recipes import Recipe, load_recipe
-from foveate.reproduction.schema import Column, ReproductionError, Row, Table, Training, sources
+from foveate.reproduction.schema import PROBED, Column, ReproductionError, Row, Table, Training, sources
 from foveate.runs import stage_folders
 from foveate.training.order import order_of
 
@@ -83,7 +83,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One evaluation of a row's model on one data set; several columns may read from it."""
+    """One evaluation of a row's model on one data set; several columns may read from it.
+
+    Attributes:
+        probed: whether its answer turns are asked again with other crops.
+    """
 
     recipe_name: str
     overrides: tuple[str, ...]
@@ -91,6 +95,7 @@ class Measurement:
     data: str
     path: str | None
     file: Path
+    probed: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -99,11 +104,12 @@ class Measurement:
 
     def command(self) -> str:
         """The same as a command."""
-        asked = ("--recipe", self.recipe_name, *_set(self.overrides), "--json", self.file)
+        probes = ["--probes"] if self.probed else []
+        asked = ("--recipe", self.recipe_name, *_set(self.overrides), *probes, "--json", self.file)
         return _command("eval", "--model", self.model, "--data", self.path or f"<{self.data}>", *asked)
 
     def estimate(self) -> Estimate:
-        """One episode a question."""
+        """One episode a question; what is asked again is not counted."""
         return Estimate(sources().data[self.data].questions, 0)
 
 
@@ -222,9 +228,11 @@ def _row_plan(
     measurements = {}
     for name in dict.fromkeys(column.data for column in table.columns if column.data):
         path = data.get(name)
-        key = _key(row.ask.recipe, asked, origin, path)
+        probed = any(column.metric in PROBED for column in table.columns if column.data == name)
+        told = ["probes"] if probed else []  # the key of what is not probed stays as it was
+        key = _key(row.ask.recipe, asked, origin, path, *told)
         file = out / "scores" / f"{_slug(row.method)}-{name}-{key}.json"
-        measurements[name] = Measurement(row.ask.recipe, asked, model, name, path, file)
+        measurements[name] = Measurement(row.ask.recipe, asked, model, name, path, file, probed)
     return RowPlan(row, None, base, tuple(runs), measurements)
 
 

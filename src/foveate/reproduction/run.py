@@ -65,6 +65,7 @@ def _train(run: Run, console: Console, counter: Counting) -> None:
             seed=run.seed,
             resume=(run.folder / "run.json").exists(),
             observers=[display],
+            warn=display.warn,
         )
     if not standing.finished:
         raise ReproductionError(
@@ -92,7 +93,11 @@ def _select(run: Run, counter: Counting) -> None:
 def _measure(measurement: Measurement, counter: Counting) -> None:
     assert measurement.path is not None
     result = evaluate_model(
-        measurement.recipe, measurement.model, measurement.path, counting=partial(counter, "asking")
+        measurement.recipe,
+        measurement.model,
+        measurement.path,
+        probed=measurement.probed,
+        counting=partial(counter, "asking"),
     )
     aside = measurement.file.with_name("unfinished.json")
     scores, questions = write_scores(aside, result, model=measurement.model, more={"command": measurement.command()})

@@ -24,8 +24,17 @@ Metric = Literal[
     "wrong_box_wrong_answer",
     "right_box_wrong_answer",
     "seconds_per_question",
+    "crop_alone",
+    "noise_drop",
+    "true_crop_gain",
 ]
-"""A figure of a score file; `macro_accuracy` is the mean over the categories, each counting once."""
+"""A figure of a score file; `macro_accuracy` is the mean over the categories, each counting once.
+
+Of the probes: the accuracy with the crops alone; how far it falls when noise stands in their place; how far it rises
+with the crops of the true regions.
+"""
+PROBED = {"crop_alone", "noise_drop", "true_crop_gain"}
+"""The metrics for which answer turns are asked again."""
 COUNTS = {"wrong_box_right_answer", "right_box_right_answer", "wrong_box_wrong_answer", "right_box_wrong_answer"}
 """The metrics that are numbers of attempts. All others are shares, shown in percent, but for seconds."""
 
@@ -115,6 +124,8 @@ class Column(_Section):
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Column:
+        if self.metric in PROBED and self.category:
+            raise ValueError(f"column {self.name!r}: {self.metric} is of all questions, and not of a category")
         if [self.data, self.during, self.not_measured].count(None) != 2:
             raise ValueError(f"column {self.name!r} needs one of `data`, `during` and `not_measured`")
         return self

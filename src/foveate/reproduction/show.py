@@ -11,12 +11,14 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from foveate.evaluation.joint import overall
+from foveate.evaluation.probes import CROP_ALONE, REPLACEMENTS, UNCHANGED
 from foveate.recipes import Recipe, load_recipe
 from foveate.reproduction.plan import Estimate, Plan, RowPlan, Run
-from foveate.reproduction.schema import COUNTS, Column, sources
+from foveate.reproduction.schema import COUNTS, PROBED, Column, sources
 from foveate.runs import stage_folders
 from foveate.traces import read_rows
 
+_PROBES = len((UNCHANGED, CROP_ALONE, *REPLACEMENTS))
 _STEPS_AT_EITHER_END = 10
 
 
@@ -60,6 +62,12 @@ def _described(plan: Plan) -> Iterator[str]:
         f"{_number(trainings.updates)} updates, {len(plan.measurements)} evaluations with "
         f"{_number(asked.episodes)} episodes"
     )
+    if probed := [one for one in plan.measurements if one.probed]:
+        again = _total(one.estimate() for one in probed).episodes
+        yield (
+            f"{len(probed)} of these are probed: the answers to {_number(again)} questions are asked for again, up to "
+            f"{_PROBES} times each, with other crops and with the crops alone"
+        )
 
 
 def _read_from(column: Column) -> str:
@@ -162,6 +170,8 @@ def measured(scores: dict[str, Any], column: Column) -> float | None:
     if column.metric in COUNTS or column.metric == "wrong_place_among_right_answers":
         value: float | None = scores["answers_and_places"][column.metric]
         return value
+    if column.metric in PROBED:
+        return _of_probes(scores["probes"], column.metric)
     name = "accuracy" if column.metric == "macro_accuracy" else column.metric
     fitting = {
         category: (summary[name], summary["questions"])
@@ -176,6 +186,13 @@ def measured(scores: dict[str, Any], column: Column) -> float | None:
         whole: float | None = scores["summary"][name]
         return whole
     return overall(fitting)
+
+
+def _of_probes(probes: dict[str, dict[str, float | None]], metric: str) -> float | None:
+    if metric == "noise_drop":
+        change = probes["noise"]["change"]
+        return None if change is None else 0.0 - change
+    return probes[CROP_ALONE]["accuracy"] if metric == "crop_alone" else probes["true_crop"]["change"]
 
 
 def _during(run: Run, column: Column) -> float | None:

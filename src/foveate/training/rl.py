@@ -49,5 +49,5 @@ class RL(Stage):
         return Outcome(rollout_metrics(scored) | self.updater.update(scored, step), rollout_rows(step, scored))
 
     def _score(self, group: Group) -> Scored:
-        terms = tuple(reward_terms(episode, self.recipe.rewards) for episode in group.episodes)
+        terms = tuple(reward_terms(episode, self.recipe.reward_names) for episode in group.episodes)
         return Scored(group, terms, tuple(total_reward(values, self.recipe.rewards) for values in terms))

@@ -1,0 +1,228 @@
+"""The sections of a recipe: what may be set, within which bounds, and the protocol that settings stand for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from foveate.images import PixelBudget
+from foveate.protocols import (
+    Direct,
+    GroundAndAnswer,
+    GroundThenAnswer,
+    GroundUntilAnswered,
+    LocateThenAnswer,
+    PointThenCount,
+    Protocol,
+    ZoomTool,
+)
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Settings that belong together; an unknown one is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Images(Section):
+    """Pixel budgets; the checkpoint's own where None."""
+
+    min_pixels: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
+    crop_max_pixels: PositiveInt | None = None
+    answer_max_pixels: PositiveInt | None = None
+    """Of the full image where the answer turn of `locate_answer` shows it; as when locating where None."""
+
+    def view_budget(self, own: PixelBudget) -> PixelBudget:
+        """The budget of the full image."""
+        return _budget(self.min_pixels, self.max_pixels, own)
+
+    def crop_budget(self, own: PixelBudget) -> PixelBudget:
+        """The budget of one crop."""
+        return _budget(self.min_pixels, self.crop_max_pixels or self.max_pixels, own)
+
+    def answer_budget(self, own: PixelBudget) -> PixelBudget | None:
+        """The budget of the full image beside its crops, where it has one of its own."""
+        return _budget(self.min_pixels, self.answer_max_pixels, own) if self.answer_max_pixels else None
+
+
+def _budget(least: int | None, most: int | None, own: PixelBudget) -> PixelBudget:
+    most = most or own.max_pixels
+    return PixelBudget(min(least or own.min_pixels, most), most)
+
+
+class DirectSettings(Section):
+    """Answer from the small view."""
+
+    name: Literal["direct"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return Direct(view_budget=images.view_budget(own))
+
+
+class LocateSettings(Section):
+    """Locate on the small view, answer from crops of the original."""
+
+    name: Literal["locate_answer"]
+    withhold_full_image: bool = True
+    max_boxes: PositiveInt = 4
+    without_region: Literal["stop", "full_image"] = "stop"
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return LocateThenAnswer(
+            withhold_full_image=self.withhold_full_image,
+            max_boxes=self.max_boxes,
+            without_region=self.without_region,
+            view_budget=images.view_budget(own),
+            crop_budget=images.crop_budget(own),
+            answer_view_budget=images.answer_budget(own),
+        )
+
+
+class MultiTurnSettings(Section):
+    """Ground turn by turn over a growing history, then answer."""
+
+    name: Literal["multi_turn"]
+    turns: int = Field(default=2, ge=2)
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return GroundThenAnswer(
+            turns=self.turns, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
+        )
+
+
+class FreeMultiTurnSettings(Section):
+    """Over a growing history, answer as soon as possible, and ground until then."""
+
+    name: Literal["multi_turn_free"]
+    turns: int = Field(default=3, ge=2)
+    """At most."""
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return GroundUntilAnswered(
+            turns=self.turns, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
+        )
+
+
+class GroundAnswerSettings(Section):
+    """Coordinates and the answer in one reply, from the small view."""
+
+    name: Literal["ground_answer"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return GroundAndAnswer(view_budget=images.view_budget(own))
+
+
+class ZoomSettings(Section):
+    """A crop tool that the model may call, or not."""
+
+    name: Literal["zoom"]
+    max_calls: PositiveInt = 3
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return ZoomTool(
+            max_calls=self.max_calls, view_budget=images.view_budget(own), crop_budget=images.crop_budget(own)
+        )
+
+
+class CountSettings(Section):
+    """Point at each object that counts, then give the count."""
+
+    name: Literal["count"]
+
+    def build(self, images: Images, own: PixelBudget) -> Protocol:
+        """The protocol for a family whose own budget is `own`."""
+        return PointThenCount(view_budget=images.view_budget(own))
+
+
+ProtocolSettings = (
+    DirectSettings
+    | LocateSettings
+    | MultiTurnSettings
+    | FreeMultiTurnSettings
+    | GroundAnswerSettings
+    | ZoomSettings
+    | CountSettings
+)
+PROTOCOL_NAMES = frozenset(
+    name for section in get_args(ProtocolSettings) for name in get_args(section.model_fields["name"].annotation)
+)
+"""As `protocol.name` takes them."""
+
+
+class Objective(Section):
+    """AP-GRPO; k = 0 is GRPO."""
+
+    scale_rewards: Literal["group", "none"] = "group"
+    k: float = Field(default=0.0, ge=0, lt=1)
+    difficulty: float = Field(default=0.0, ge=0, le=1)
+    """Weighs the policy term of a whole group by 1 + difficulty (0.5 - mean reward): hard questions count more."""
+    beta: float = Field(default=0.04, ge=0)
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
+    """Length normalisation: per episode, per token, or by a constant; names as in TRL."""
+    importance_sampling_cap: float | None = Field(default=None, gt=0)
+    """Corrects for a sampler that is not the trainer, by importance weights truncated at this."""
+    clip_low: float = Field(default=0.2, gt=0, le=1)
+    clip_high: float = Field(default=0.2, gt=0)
+
+
+class Rollout(Section):
+    """How a group is sampled."""
+
+    group_size: PositiveInt = 8
+    temperature: float = Field(default=1.0, gt=0)
+    max_new_tokens: PositiveInt = 512
+
+
+class AdamW(Section):
+    """The optimizer of a stage."""
+
+    learning_rate: float = Field(default=1e-6, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    schedule: Literal["constant", "linear"] = "constant"
+    """Of the learning rate after warm-up; linear goes to 0 at the last step."""
+    tokens_per_batch: PositiveInt = 16_384
+    """Positions of one forward and backward, padding included."""
+
+
+class Optimisation(AdamW):
+    """The stage `rl`: AdamW and the shape of a step."""
+
+    steps: PositiveInt = 80
+    questions_per_step: PositiveInt = 16
+    questions_per_update: PositiveInt | None = None
+    """Fewer than `questions_per_step`: several updates per batch of rollouts, each on other questions."""
+
+
+class SFT(AdamW):
+    """The stage `sft`: what the reference answer is read from, and how long it is trained on."""
+
+    context: Literal["crops", "full_image"] = "crops"
+    """The full image and the crops that the policy chooses, as inference shows them; or the full image alone."""
+    learning_rate: float = Field(default=1e-5, gt=0)
+    schedule: Literal["constant", "linear"] = "linear"
+    warmup_steps: int = Field(default=5, ge=0)
+    epochs: PositiveInt = 1
+    questions_per_update: PositiveInt = 64
+    """At most; all updates are of nearly the same size."""
+
+
+class Split(Section):
+    """How the questions are shared out where there are two stages, so that none is in both."""
+
+    sft_share: float = Field(default=0.5, gt=0, lt=1)
+    sft_count: PositiveInt | None = None
+    """Instead of a share."""
+    seed: int = 0
