@@ -73,8 +73,9 @@ def test_a_changed_design_is_another_job_and_other_words_for_it_are_not() -> Non
 def test_what_comes_after_a_changed_design_has_changed_too() -> None:
     after = job(AFTER)
     assert after.start is not None
-    changed = after.start._replace(held_out=7)
-    assert after._replace(start=changed).digest != after.digest
+    changed = after.start._replace(base=replace(after.base, scenes=SceneConfig(prior=0.1)))
+    assert after._replace(start=changed).training != after.training
+    assert after._replace(start=after.start._replace(held_out=7)).digest == after.digest  # measured otherwise, no more
 
 
 def test_a_base_made_otherwise_makes_another_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +118,19 @@ def test_a_finished_job_keeps_its_weights_and_little_else(places: Places, monkey
     monkeypatch.setattr(jobs, "Trainer", None)
     run_job(hart, places)
     assert read_cell(places.cell_of(hart)) == cell
+
+
+def test_another_way_of_asking_measures_again_and_does_not_train(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_job(job(HART), places)
+    other = job(replace(HART, ways={"own": LOOP, "again": LOOP}))
+    assert other.training == job(HART).training
+    assert not is_done(other, places)
+    monkeypatch.setattr(jobs, "Trainer", None)
+    run_job(other, places)
+    assert is_done(other, places)
+    assert "again/accuracy" in read_cell(places.cell_of(other)).measures
 
 
 def test_a_job_killed_before_it_was_measured_is_not_trained_again(

@@ -33,7 +33,7 @@ TRAINING_SEED = 1_000
 SCENES = 960
 """For each stage of a training: as many as its updates take, each once."""
 _DESIGN = "design"
-"""Holds the digest of the job that a run folder belongs to."""
+"""Holds the digests of the training in a run folder and of the cell made from it."""
 
 
 class Job(NamedTuple):
@@ -60,20 +60,27 @@ class Job(NamedTuple):
         return recipe_of(self.method.recipe, self.method.settings) if self.method.recipe else None
 
     @property
+    def training(self) -> str:
+        """A digest that differs where anything does that the training depends on: also of the base, and of `start`."""
+        return _digest(
+            base=[Path(checkpoint_of(self.base.name)).name, repr(self.base.scenes)],
+            start=self.start and self.start.training,
+            recipe=self.recipe and self.recipe.settings(),
+            selected=self.method.selected,
+            questions=[self.seed, TRAINING_SEED, SCENES],
+        )
+
+    @property
     def digest(self) -> str:
-        """Differs where anything of the design does that the result depends on: also of the base, and of `start`."""
-        told = {
-            "base": [Path(checkpoint_of(self.base.name)).name, repr(self.base.scenes)],
-            "start": self.start and self.start.digest,
-            "recipe": self.recipe and self.recipe.settings(),
-            "selected": self.method.selected,
-            "ways": {
-                name: [recipe_of(way.recipe, way.settings).settings(), way.probed]
-                for name, way in self.method.ways.items()
-            },
-            "questions": [self.seed, self.held_out, TRAINING_SEED, HELD_OUT_SEED, SCENES],
+        """A digest that differs where anything does that the cell depends on: also of the ways of asking."""
+        ways = {
+            name: [recipe_of(way.recipe, way.settings).settings(), way.probed] for name, way in self.method.ways.items()
         }
-        return blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return _digest(training=self.training, ways=ways, questions=[self.seed, self.held_out, HELD_OUT_SEED])
+
+
+def _digest(**told: object) -> str:
+    return blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 class Places(NamedTuple):
@@ -100,24 +107,29 @@ class Places(NamedTuple):
 
 def is_done(job: Job, places: Places) -> bool:
     """Whether the job's cell is there, and of the same design."""
-    note = places.run_of(job) / _DESIGN
-    return places.cell_of(job).is_file() and note.is_file() and note.read_text(encoding="utf-8") == job.digest
+    return places.cell_of(job).is_file() and _designs(places.run_of(job)) == [job.training, job.digest]
+
+
+def _designs(folder: Path) -> list[str]:
+    """The digests of the training that a run folder holds, and of the cell that was made from it."""
+    note = folder / _DESIGN
+    return note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
 
 
 def run_job(job: Job, places: Places) -> None:
     """Trains and measures, unless that is done already.
 
-    What a job that was stopped had done is not done again, unless its design has changed.
+    What a job that was stopped had done is not done again, unless its design has changed; where only the ways of asking
+    have, it is measured again and not trained.
     """
     if is_done(job, places):
         return
     folder, cell = places.run_of(job), places.cell_of(job)
-    note = folder / _DESIGN
-    if not note.is_file() or note.read_text(encoding="utf-8") != job.digest:
+    cell.unlink(missing_ok=True)
+    if _designs(folder)[:1] != [job.training]:
         shutil.rmtree(folder, ignore_errors=True)
-        cell.unlink(missing_ok=True)
         folder.mkdir(parents=True)
-        note.write_text(job.digest, encoding="utf-8")
+        (folder / _DESIGN).write_text(f"{job.training}\n", encoding="utf-8")
     model = _train(job, places, folder) if job.recipe else places.base
     held_out = _held_out(job)
     measured = measures(load_policy(model), job.method.ways, held_out, job.seed)
@@ -133,6 +145,7 @@ def run_job(job: Job, places: Places) -> None:
             commit=source_commit(),
         ),
     )
+    (folder / _DESIGN).write_text(f"{job.training}\n{job.digest}\n", encoding="utf-8")
     _tidy(job, folder)
 
 

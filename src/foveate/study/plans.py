@@ -127,7 +127,13 @@ _LONGER = (
 """As many updates as both stages together."""
 
 _ASKED_TOOL = (*_SEEN, "rollout.max_new_tokens=12", "protocol.max_calls=2")
-_TOOL = {"tool": Way("lfpc-1", _ASKED_TOOL, probed=True), "loop": LOOP}
+_ASKED_IN_GAP = (*_ASKED_TOOL, f"images.max_pixels={UNREADABLE.max_pixels}")
+_TOOL = {
+    "tool": Way("lfpc-1", _ASKED_TOOL, probed=True),
+    "gap": Way("lfpc-1", _ASKED_IN_GAP, probed=True),
+    "loop": LOOP,
+}
+"""With the crop tool, beside a full image that can be read, and beside one that cannot, as in stage I."""
 _GAP = (
     Method("lfpc-1", "LFPC's stage I: resolutions selected", "view", "lfpc-1", (*_BUDGET, *_ASKED_TOOL),
            selected="gap", ways=_TOOL),
@@ -162,6 +168,7 @@ _PRIORS = {
     60: (*(_preference(60, k) for k in (0, 0.15, 0.3, 0.6, 0.9)), _difficulty(60)),
 }
 _SYSTEMS = ("base-view", "hart", "mgpo", "grpo", "mgpo-ap", "hart-plain", "mgpo-84", "grpo-84")
+_TOOLS = ("base-view", "no-gap", "lfpc-1", "lfpc-2", "lfpc-1-long")
 _SHOWN = "side of the full image in the answer turn, px (0: withheld)"
 _LEAK_LINE: Mapping[float, str] = {0: "hart", 56: "kept-unreadable", 84: "kept-partly", 112: "kept-legible"}
 
@@ -216,11 +223,12 @@ FULL = Study(
               "sft-long"), way="full", note=(
             "All are asked with the full image beside their crops. Those of two stages have twice the updates of "
             "`hart` and `sft`, as in the paper, and as many as `rl-long` and `sft-long`, which go on from these.")),
-        Group("The information gap", ("base-view", "no-gap", "lfpc-1", "lfpc-2", "lfpc-1-long"), way="tool",
-              figures=(*FIGURES, "calls"), note=(
-            "All are asked with the full image at 112 px, without the gap. Stage II goes on from stage I, so that it "
-            "has twice the updates, as has `lfpc-1-long`; and on its questions, where the paper takes harder ones. "
-            "Grounding and areas are those of the episodes that call the tool.")),
+        Group("The information gap", _TOOLS, way="gap", figures=(*FIGURES, "calls"), note=(
+            "All are asked with the full image at 56 px, as stage I mostly shows it. Stage II goes on from stage I, so "
+            "that it has twice the updates, as has `lfpc-1-long`; and on its questions, where the paper takes harder "
+            "ones. Grounding and areas are those of the episodes that call the tool.")),
+        Group("Without the gap", _TOOLS, way="tool", figures=(*FIGURES, "calls"), note=(
+            "The same models, asked with the full image at 112 px, which can be read.")),
         Group("Counting", ("base-count", "counting", "counting-points"), figures=("accuracy", "points"),
               dots=("accuracy", "points")),
     ),
@@ -287,17 +295,21 @@ FULL = Study(
             Comparison("both less fine-tuning alone, twice as long", "full/accuracy", "rl-sft", "sft-long", 1),
         )),
         Claim("e", "LFPC's stage I raises look dependence.", (
+            Comparison("stage I less the base", "gap/look:wrong_card", "lfpc-1", "base-view", 1),
+            Comparison("stage I less the same without a gap", "gap/look:wrong_card", "lfpc-1", "no-gap", 1),
+        )),
+        Claim("e, legible", "Also where the full image can be read.", (
             Comparison("stage I less the base", "tool/look:wrong_card", "lfpc-1", "base-view", 1),
             Comparison("stage I less the same without a gap", "tool/look:wrong_card", "lfpc-1", "no-gap", 1),
         )),
         Claim("f", "Stage I lets boxes grow, stage II shrinks them and raises IoU.", (
-            Comparison("box area, stage I less the base", "tool/area", "lfpc-1", "base-view", 1),
-            Comparison("box area, stage II less stage I", "tool/area", "lfpc-2", "lfpc-1", -1),
-            Comparison("IoU, stage II less stage I", "tool/iou", "lfpc-2", "lfpc-1", 1),
+            Comparison("box area, stage I less the base", "gap/area", "lfpc-1", "base-view", 1),
+            Comparison("box area, stage II less stage I", "gap/area", "lfpc-2", "lfpc-1", -1),
+            Comparison("IoU, stage II less stage I", "gap/iou", "lfpc-2", "lfpc-1", 1),
         )),
         Claim("f, alike", "Stage II does so against as many more updates of stage I.", (
-            Comparison("box area, stage II less stage I twice as long", "tool/area", "lfpc-2", "lfpc-1-long", -1),
-            Comparison("IoU, stage II less stage I twice as long", "tool/iou", "lfpc-2", "lfpc-1-long", 1),
+            Comparison("box area, stage II less stage I twice as long", "gap/area", "lfpc-2", "lfpc-1-long", -1),
+            Comparison("IoU, stage II less stage I twice as long", "gap/iou", "lfpc-2", "lfpc-1-long", 1),
         )),
         Claim("g", "One more turn at inference helps MGPO (published: 76.4 to 77.2 % of 191 questions).", (
             Comparison("three turns less two", "three/accuracy", "mgpo", "mgpo", 1, figure_b="own/accuracy"),
