@@ -253,7 +253,8 @@ def _found(outcome: Outcome) -> list[str]:
     found = outcome.difference
     if found is None:
         return [expected, _ABSENT, _ABSENT, _ABSENT, _ABSENT, f"{outcome.verdict}: {outcome.reason}"]
-    difference = f"{found.value:+z.2f} [{found.low:+z.2f}, {found.high:+z.2f}]"
+    digits = _digits(outcome.comparison.figure)
+    difference = f"{found.value:+z.{digits}f} [{found.low:+z.{digits}f}, {found.high:+z.{digits}f}]"
     return [expected, difference, str(len(found.by_seed)), _p(found.p), _p(outcome.holm), str(outcome.verdict)]
 
 
@@ -327,10 +328,15 @@ def _written(cells: Sequence[Cell], figure: str) -> str:
     found = _estimate(cells, figure)
     if found is None:
         return _ABSENT
-    digits = 3 if figure.endswith("/area") else 2
+    digits = _digits(figure)
     value, low, high = (f"{number:z.{digits}f}" for number in (found.value, found.low, found.high))
     fewer = "" if len(found.by_seed) == len(cells) else f" ({len(found.by_seed)} of {len(cells)} seeds)"
     return f"{value} [{low}, {high}]{fewer}"
+
+
+def _digits(figure: str) -> int:
+    """Areas are a few hundredths of the image."""
+    return 3 if figure.endswith("/area") else 2
 
 
 def _listed(numbers: Sequence[int]) -> str:
