@@ -66,7 +66,7 @@ class Method:
     after: str | None = None
     selected: Literal["gap", "no gap"] | None = None
     ways: Mapping[str, Way] = field(default_factory=dict)
-    seconds: int = 75
+    seconds: int = 45
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,16 +36,23 @@ LOOP = Way("hart", _LOOP)
 """The closed loop, which every model can be asked in."""
 
 
-def _hart(name: str, about: str, base: str = "view", more: tuple[str, ...] = (), own: tuple[str, ...] = ()) -> Method:
+def _hart(
+    name: str,
+    about: str,
+    base: str = "view",
+    more: tuple[str, ...] = (),
+    own: tuple[str, ...] = (),
+    seconds: int = 45,
+) -> Method:
     """The closed loop or a variant of it; `own` are settings that its way of being asked shares."""
     settings = (*_BUDGET, *_LOOP, "objective.beta=0.005", *own, *more)
     ways = {"own": Way("hart", (*_LOOP, *own), probed=True), "loop": LOOP}
-    return Method(name, about, base, "hart", settings, ways=ways)
+    return Method(name, about, base, "hart", settings, ways=ways, seconds=seconds)
 
 
 def _kept(name: str, about: str, pixels: int, base: str = "view") -> Method:
     own = ("protocol.withhold_full_image=false", f"images.answer_max_pixels={pixels}")
-    return _hart(name, about, base, own=own)
+    return _hart(name, about, base, own=own, seconds=90)
 
 
 _FULL = {"full": Way("hart", _KEPT, probed=True), "loop": LOOP}
@@ -98,7 +105,7 @@ _GRPO = _mgpo("grpo", "GRPO, coordinates and answer in one turn", "mgpo-grpo", L
 _OBJECTIVES = (
     Method("mgpo-ap", "MGPO's two turns with HART's objective", "view", "mgpo",
            (*_MGPO.settings, "objective.k=0.6", "objective.beta=0.005", "objective.scale_rewards=group"),
-           ways=_MGPO.ways, seconds=100),
+           ways=_MGPO.ways, seconds=70),
     _hart("hart-plain", "the closed loop with MGPO's objective",
           more=("objective.k=0", "objective.beta=0", "objective.scale_rewards=none")),
 )  # fmt: skip
@@ -115,14 +122,14 @@ def _staged(name: str, about: str, stages: str, seconds: int) -> Method:
 
 
 _STAGED = (
-    _staged("sft", "supervised fine-tuning alone, on the crops of the base", "sft", 40),
-    _staged("rl-sft", "HART: reinforcement, then supervised fine-tuning", "rl,sft", 100),
-    _staged("sft-rl", "the other order", "sft,rl", 100),
+    _staged("sft", "supervised fine-tuning alone, on the crops of the base", "sft", 30),
+    _staged("rl-sft", "HART: reinforcement, then supervised fine-tuning", "rl,sft", 75),
+    _staged("sft-rl", "the other order", "sft,rl", 75),
 )
 _LONGER = (
     Method("rl-long", "the closed loop, twice as long", "view", "hart", _HART.settings, after="hart", ways=_FULL),
     Method("sft-long", "fine-tuning alone, twice as long", "view", "hart-full", _STAGED[0].settings, after="sft",
-           ways=_FULL, seconds=40),
+           ways=_FULL, seconds=30),
 )  # fmt: skip
 """As many updates as both stages together."""
 
@@ -148,7 +155,7 @@ _GAP = (
 
 def _count(name: str, about: str, recipe: str) -> Method:
     asked = (f"images.max_pixels={LEGIBLE.max_pixels}", "rollout.max_new_tokens=16")
-    return Method(name, about, "count", recipe, (*_BUDGET, *asked), ways={"own": Way(recipe, asked)}, seconds=40)
+    return Method(name, about, "count", recipe, (*_BUDGET, *asked), ways={"own": Way(recipe, asked)}, seconds=20)
 
 
 _COUNTS = (
@@ -158,7 +165,7 @@ _COUNTS = (
 
 
 def _untrained(base: str, ways: Mapping[str, Way]) -> Method:
-    return Method(f"base-{base}", "before any training", base, ways=ways, seconds=25)
+    return Method(f"base-{base}", "before any training", base, ways=ways, seconds=15)
 
 
 _BASE = _untrained("view", {"own": Way("hart", _LOOP, probed=True), **_FULL, **_TOOL, "mgpo": _MGPO.ways["own"]})
@@ -175,12 +182,12 @@ _LEAK_LINE: Mapping[float, str] = {0: "hart", 56: "kept-unreadable", 84: "kept-p
 FULL = Study(
     name="full",
     bases={
-        "view": Base("view", scenes(), seconds=360),
+        "view": Base("view", scenes(), seconds=480),
         "prior-30": Base("prior-30", scenes(0.3), seconds=90),
         "prior-60": Base("prior-60", scenes(0.6), seconds=90),
-        "view-b": Base("view-b", scenes(), seconds=360),
+        "view-b": Base("view-b", scenes(), seconds=480),
         "prior-60-b": Base("prior-60-b", scenes(0.6), seconds=90),
-        "count": Base("count", COUNTED, seconds=180),
+        "count": Base("count", COUNTED, seconds=240),
     },
     methods=(
         _BASE,
