@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from foveate.families import EMBEDDED
+from foveate.families import EMBEDDED, load
 from foveate.images import PixelBudget
 from foveate.laboratory import base, variants
-from foveate.laboratory.variants import VARIANTS
+from foveate.laboratory.variants import LEGIBLE, VARIANTS
 from foveate.protocols import PointThenCount
 from foveate.recipes import load_recipe
 from foveate.study.design import Method, Study, Way
@@ -142,6 +142,18 @@ def test_every_training_by_reinforcement_has_the_same_budget(study: Study) -> No
 def test_supervised_stages_have_the_same_budget(study: Study) -> None:
     recipes = [recipe for method in study.methods if (recipe := recipe_of(method)) and "sft" in recipe.stages]
     assert len({(recipe.sft, recipe.images) for recipe in recipes} if recipes else {0}) == 1
+
+
+@every_study
+def test_all_are_shown_pictures_of_the_embedded_models_size(study: Study) -> None:
+    """Recipes of papers name budgets of a million pixels, which the small base was never taught."""
+    own = load().family.budget
+    for method in study.methods:
+        asked = [load_recipe(way.recipe, way.settings) for way in method.ways.values()]
+        for recipe in (recipe_of(method), *asked):
+            if recipe:
+                budgets = (recipe.images.view_budget(own), recipe.images.crop_budget(own))
+                assert max(budget.max_pixels for budget in budgets) <= LEGIBLE.max_pixels, method.name
 
 
 # --- questions ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from foveate.families import EMBEDDED
+from foveate.laboratory.architecture import BUDGET
 from foveate.laboratory.variants import COUNTED, CROP, LEGIBLE, PARTLY, UNREADABLE, scenes
 from foveate.questions.scenes import SceneConfig
 from foveate.study.claims import Claim, Comparison
@@ -356,7 +357,7 @@ QUICK = Study(
         _quick("hart", "HART's closed loop, k = 0.6", "hart", ("protocol.max_boxes=1",), ("objective.beta=0.005",)),
         _quick("grpo-loop", "the same with k = 0", "hart", ("protocol.max_boxes=1",),
                ("objective.beta=0.005", "objective.k=0")),
-        _quick("mgpo", "MGPO's two turns, the full image kept", "mgpo", ()),
+        _quick("mgpo", "MGPO's two turns, the full image kept", "mgpo", (f"images.max_pixels={BUDGET.max_pixels}",)),
     ),
     seeds=(0, 1),
     held_out=150,
