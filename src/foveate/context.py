@@ -47,9 +47,14 @@ class Context:
     messages: tuple[Message, ...]
 
     @classmethod
-    def user(cls, *parts: Part) -> Context:
-        """A fresh context with one user message."""
-        return cls((Message("user", parts),))
+    def user(cls, *parts: Part, system: str | None = None) -> Context:
+        """A fresh context with one user message, after a system message where one is given."""
+        opening = (Message("system", (system,)),) if system else ()
+        return cls((*opening, Message("user", parts)))
+
+    def replied(self, token_ids: tuple[int, ...], *parts: Part) -> Context:
+        """This context with what the model said to it, and what it is shown next."""
+        return self.then(Message("assistant", (Sampled(token_ids),)), Message("user", parts))
 
     def then(self, *messages: Message) -> Context:
         """This context with more messages after it."""

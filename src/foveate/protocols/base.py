@@ -160,6 +160,11 @@ class Stop:
     reason: StopReason
     answer: str | None = None
 
+    @classmethod
+    def with_answer(cls, answer: str | None) -> Stop:
+        """The end after an answer turn; None where no answer could be read from it."""
+        return cls(StopReason.UNPARSED if answer is None else StopReason.ANSWERED, answer)
+
 
 class Protocol(ABC):
     """How a question is asked. Stateless: everything is in the turns so far."""

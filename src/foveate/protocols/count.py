@@ -9,7 +9,7 @@ from foveate.context import Context
 from foveate.images import PixelBudget
 from foveate.protocols import prompts
 from foveate.protocols.answers import is_right, parse_answer
-from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, StopReason, Subject, Turn
+from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, Subject, Turn
 from foveate.protocols.notation import Corners, written_points
 from foveate.protocols.one_reply import beside_coordinates
 from foveate.protocols.parsing import valid_points
@@ -31,7 +31,7 @@ class PointThenCount(Protocol):
         question, family = subject.question, subject.family
         if turns:
             answer = parse_answer(_parts(turns[-1].completion, family.box_style)[1], question.choices)
-            return Stop(StopReason.UNPARSED if answer is None else StopReason.ANSWERED, answer)
+            return Stop.with_answer(answer)
         view = subject.full_view(self.view_budget)
         asked = prompts.count(question, family.frame, view.size, family.box_style)
         return Ask(Context.user(view, asked), final=True)

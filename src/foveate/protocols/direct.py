@@ -9,7 +9,7 @@ from foveate.context import Context
 from foveate.images import PixelBudget
 from foveate.protocols import prompts
 from foveate.protocols.answers import parse_answer
-from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, StopReason, Subject, Turn
+from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, Subject, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +46,4 @@ def answer_turn(subject: Subject, context: Context, completion: Completion) -> T
 
 def stop_with_answer(subject: Subject, turn: Turn) -> Stop:
     """The end after an answer turn."""
-    answer = parse_answer(turn.completion.text, subject.question.choices)
-    return Stop(StopReason.UNPARSED if answer is None else StopReason.ANSWERED, answer)
+    return Stop.with_answer(parse_answer(turn.completion.text, subject.question.choices))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from foveate.context import Context, Message, Sampled
+from foveate.context import Context
 from foveate.images import PixelBudget, View
 from foveate.protocols import prompts
 from foveate.protocols.answers import parse_answer
-from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, StopReason, Subject, Turn
+from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, Subject, Turn
 from foveate.protocols.direct import answer_turn, stop_with_answer
 from foveate.protocols.locate import located_turn
 from foveate.protocols.notation import written_boxes
@@ -52,7 +52,7 @@ class GroundThenAnswer(Protocol):
         if not turns:
             view = subject.full_view(self.view_budget)
             asked = prompts.ground(question, family.frame, view.size, family.box_style)
-            return Ask(_opening(prompts.ground_system(family.box_style), view, asked))
+            return Ask(Context.user(view, asked, system=prompts.ground_system(family.box_style)))
         last = turns[-1]
         shown = _brought(subject, last, self.view_budget, self.crop_budget)
         final = len(turns) == self.turns - 1
@@ -60,7 +60,7 @@ class GroundThenAnswer(Protocol):
             asked = prompts.answer_grounded(question, family.box_style, cropped=bool(last.boxes))
         else:
             asked = prompts.ground_again(question, family.frame, shown.size, family.box_style)
-        return Ask(_going_on(last, shown, asked), final)
+        return Ask(last.context.replied(last.completion.token_ids, shown, asked), final)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """A box of the image shown last, or the answer in the last turn."""
@@ -104,11 +104,12 @@ class GroundUntilAnswered(Protocol):
         if not turns:
             view = subject.full_view(self.view_budget)
             asked = prompts.ground_freely(question, family.frame, view.size, family.box_style, brought="first")
-            return Ask(_opening(prompts.ground_freely_system(family.box_style, self.turns - 1), view, asked))
+            system = prompts.ground_freely_system(family.box_style, self.turns - 1)
+            return Ask(Context.user(view, asked, system=system))
         last = turns[-1]
         if not last.located:
             answer = self._answer(subject, last.completion, last=len(turns) == self.turns)
-            return Stop(StopReason.UNPARSED if answer is None else StopReason.ANSWERED, answer)
+            return Stop.with_answer(answer)
         shown = _brought(subject, last, self.view_budget, self.crop_budget)
         final = len(turns) == self.turns - 1
         if final:
@@ -116,7 +117,7 @@ class GroundUntilAnswered(Protocol):
         else:
             brought: Literal["crop", "original"] = "crop" if last.boxes else "original"
             asked = prompts.ground_freely(question, family.frame, shown.size, family.box_style, brought=brought)
-        return Ask(_going_on(last, shown, asked), final)
+        return Ask(last.context.replied(last.completion.token_ids, shown, asked), final)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """The answer, or else a box of the image shown last; the last turn is always read as an answer."""
@@ -160,7 +161,7 @@ class GroundAndAnswer(Protocol):
         question, family = subject.question, subject.family
         if turns:
             answer = _answer_beside(subject, turns[-1].completion)
-            return Stop(StopReason.UNPARSED if answer is None else StopReason.ANSWERED, answer)
+            return Stop.with_answer(answer)
         view = subject.full_view(self.view_budget)
         asked = prompts.ground_and_answer(question, family.frame, view.size, family.box_style)
         return Ask(Context.user(view, asked), final=True)
@@ -173,16 +174,6 @@ class GroundAndAnswer(Protocol):
         if problem is None and _answer_beside(subject, completion) is None:
             problem = Problem.NO_ANSWER
         return replace(located, completion=completion, problem=problem)
-
-
-def _opening(system: str | None, view: View, asked: str) -> Context:
-    first = Context((Message("system", (system,)),)) if system else Context(())
-    return first.then(Message("user", (view, asked)))
-
-
-def _going_on(last: Turn, shown: View, asked: str) -> Context:
-    said = Message("assistant", (Sampled(last.completion.token_ids),))
-    return last.context.then(said, Message("user", (shown, asked)))
 
 
 def _brought(subject: Subject, last: Turn, view_budget: PixelBudget | None, crop_budget: PixelBudget | None) -> View:

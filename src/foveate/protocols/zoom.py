@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foveate.context import Context, Message, Sampled
+from foveate.context import Context
 from foveate.images import PixelBudget
 from foveate.protocols import prompts
 from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, StopReason, Subject, Turn
@@ -47,22 +47,19 @@ class ZoomTool(Protocol):
         if not turns:
             view = subject.full_view(self.view_budget)
             system = prompts.zoom_system(family.frame, view.size, family.box_style, self.max_calls)
-            first = Context((Message("system", (system,)),)) if system else Context(())
-            return Ask(first.then(Message("user", (view, prompts.zoom_question(question, family.box_style)))))
+            return Ask(Context.user(view, prompts.zoom_question(question, family.box_style), system=system))
         last = turns[-1]
         if not last.located:
             return stop_with_answer(subject, last)
         left = self.max_calls - len(turns)
         if left < 0:
             return Stop(StopReason.OUT_OF_CALLS)
-        said = Message("assistant", (Sampled(last.completion.token_ids),))
+        said = last.completion.token_ids
         if last.boxes:
             crop = subject.crop_view(last.boxes[0], self.crop_budget or self.view_budget)
-            brought = Message("user", (crop, prompts.zoom_result(question, family.box_style, left)))
-        else:
-            wrong = prompts.zoom_error(last.problem or Problem.NO_BOX, family.box_style, left)
-            brought = Message("user", (wrong,))
-        return Ask(last.context.then(said, brought))
+            return Ask(last.context.replied(said, crop, prompts.zoom_result(question, family.box_style, left)))
+        wrong = prompts.zoom_error(last.problem or Problem.NO_BOX, family.box_style, left)
+        return Ask(last.context.replied(said, wrong))
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """A call, with its box in original pixels or what was wrong with it; or the answer."""

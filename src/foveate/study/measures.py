@@ -74,16 +74,16 @@ def measures(
     """
     generator = LocalGenerator(vlm)
     found: dict[str, list[float | None]] = {}
-    asked: dict[str, tuple[bool, dict[str, list[float | None]]]] = {}  # the same protocol is not asked twice
+    asked: dict[str, dict[str, list[float | None]]] = {}  # the same protocol is not asked twice: probed ways come first
     for name, way in sorted(ways.items(), key=lambda item: not item[1].probed):
         recipe = recipe_of(way.recipe, way.settings)
         protocol, rollout = recipe.build_protocol(vlm.family.budget), recipe.rollout
         key = f"{protocol} {rollout}"
-        if key not in asked or way.probed > asked[key][0]:
+        if key not in asked:
             sampling = Sampling(rollout.temperature, rollout.max_new_tokens)
-            asked[key] = way.probed, _measured(generator, protocol, questions, sampling, seed, probed=way.probed)
-        figures = asked[key][1]
-        found |= {f"{name}/{figure}": values for figure, values in figures.items() if way.probed or ":" not in figure}
+            asked[key] = _measured(generator, protocol, questions, sampling, seed, probed=way.probed)
+        own = {figure: values for figure, values in asked[key].items() if way.probed or ":" not in figure}
+        found |= {f"{name}/{figure}": values for figure, values in own.items()}
     return found
 
 

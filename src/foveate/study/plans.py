@@ -366,5 +366,3 @@ QUICK = Study(
     claims=(),
 )  # fmt: skip
 """Two seeds show that it works, and too little to compare methods by."""
-
-STUDIES = {study.name: study for study in (FULL, QUICK)}
