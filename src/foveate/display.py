@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -30,20 +30,17 @@ _LINE_EVERY = 10
 _SMOOTHED = 5
 
 
-class TrainingDisplay:
-    """An observer that shows each step; a context manager, since a live display must be closed.
+class LiveDisplay:
+    """A context manager, since what is drawn live in a terminal must be closed.
 
     Args:
-        console: where to show; a console that is no terminal gets a line every ten steps.
+        live: None where the console is no terminal.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console, self._rows, self._stage = console, list[Mapping[str, float]](), ""
-        self._progress = _progress(console)
-        self._task = self._progress.add_task("training", total=None)
-        self._live = Live(self._picture(), console=console, refresh_per_second=4) if console.is_terminal else None
+    def __init__(self, live: Live | None) -> None:
+        self._live = live
 
-    def __enter__(self) -> TrainingDisplay:
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
@@ -53,6 +50,21 @@ class TrainingDisplay:
     ) -> None:
         if self._live:
             self._live.stop()
+
+
+class TrainingDisplay(LiveDisplay):
+    """An observer that shows each step.
+
+    Args:
+        console: where to show; a console that is no terminal gets a line every ten steps.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._rows, self._stage = console, list[Mapping[str, float]](), ""
+        self._progress = _progress(console)
+        self._task = self._progress.add_task("training", total=None)
+        live = Live(self._picture(), console=console, refresh_per_second=4) if console.is_terminal else None
+        super().__init__(live)
 
     def __call__(self, report: StepReport) -> None:
         """Shows a step; a new stage begins with new curves."""

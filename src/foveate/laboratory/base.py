@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from foveate.laboratory.architecture import make_model, save_checkpoint
-from foveate.laboratory.dense import DenseHead, dense_targets, images_of
+from foveate.laboratory.dense import DenseHead, images_of, looked_at
 from foveate.laboratory.examples import Example, Seen, batches
-from foveate.laboratory.forward import Optimiser, encode_images, logits_and_labels
+from foveate.laboratory.forward import Optimiser, logits_and_labels
 from foveate.laboratory.lessons import answer_lines, pointing_lines
 from foveate.laboratory.sheets import sheet
 
@@ -113,12 +113,9 @@ def train(
     rng = random.Random(seed)
     optimiser = Optimiser(model, phase.steps, vision=phase.vision_rate, text=phase.text_rate, extra=head)
     for examples in batches(seed, phase.steps, phase.scenes):
-        images, targets = images_of(examples), dense_targets(examples)
-        sheets = [sheet(rng) for _ in range(phase.sheets)]
-        features = encode_images(model, images + [image for image, _ in sheets])
-        losses = head.losses(torch.cat(features), torch.cat([targets, *(target for _, target in sheets)]))
+        features, losses = looked_at(model, head, examples, [sheet(rng) for _ in range(phase.sheets)])
         if phase.speech:
-            spoken = _speech_losses(model, phase, rng, examples, images, features)
+            spoken = _speech_losses(model, phase, rng, examples, images_of(examples), features)
             losses |= {name: phase.speech * loss for name, loss in spoken.items()}
         optimiser.step(torch.stack(list(losses.values())).sum())
         yield {name: loss.item() for name, loss in losses.items()}

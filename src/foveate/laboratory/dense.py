@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from foveate.laboratory.architecture import GRID, MERGED, VIEW_SIDE
 from foveate.laboratory.examples import Example, Seen, written_box
+from foveate.laboratory.forward import encode_images
 from foveate.questions.scenes.palette import COLOURS
 from foveate.regions import Box, Size, iog
 
@@ -99,6 +101,23 @@ def dense_targets(examples: Sequence[Example]) -> Tensor:
     views = [targets(example, example.view) for example in examples]
     crops = [targets(example, crop) for example in examples for crop in example.crops]
     return torch.cat([torch.empty(0, 8, dtype=torch.long), *views, *crops])
+
+
+def looked_at(
+    model: Qwen2_5_VLForConditionalGeneration,
+    head: DenseHead,
+    examples: Sequence[Example],
+    sheets: Sequence[tuple[Seen, Tensor]],
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Visual features of every view, crop and sheet (`images_of`, then the sheets), and the head's losses on them.
+
+    Args:
+        examples: scenes.
+        sheets: pictures of digits with their targets, as `sheets.sheet` gives them.
+    """
+    features = encode_images(model, images_of(examples) + [image for image, _ in sheets])
+    targets_N8 = torch.cat([dense_targets(examples), *(target for _, target in sheets)])
+    return features, head.losses(torch.cat(features), targets_N8)
 
 
 def images_of(examples: Sequence[Example]) -> list[Seen]:

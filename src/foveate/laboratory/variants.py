@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from foveate.families import EMBEDDED, tiny
 from foveate.images import PixelBudget
 from foveate.laboratory.architecture import BUDGET, STUDY_WORDS, save_checkpoint, vocabulary
-from foveate.laboratory.dense import DenseHead, dense_targets, images_of
+from foveate.laboratory.dense import DenseHead, images_of, looked_at
 from foveate.laboratory.examples import Example, Optics, batches
-from foveate.laboratory.forward import Line, Optimiser, encode_images, logits_and_labels
+from foveate.laboratory.forward import Line, Optimiser, logits_and_labels
 from foveate.laboratory.habits import counting_habits, pointing_habits, reading_habits
 from foveate.laboratory.sheets import sheet
 from foveate.questions.scenes import SceneConfig
@@ -128,18 +128,13 @@ def _train(
     optics = Optics((variant.scenes,), (LEGIBLE, LEGIBLE, LEGIBLE, PARTLY, UNREADABLE), CROP, legible_px=6)
     model.train()
     for examples in batches(50_000_000 + 10 * variant.seed + speaking, steps, 12 if speaking else 16, optics):
-        images = images_of(examples)
-        sheets = [sheet(rng, _HEIGHTS) for _ in range(8)]
-        features = encode_images(model, images + [image for image, _ in sheets])
-        targets = torch.cat([dense_targets(examples), *(target for _, target in sheets)])
-        losses = head.losses(torch.cat(features), targets)
+        features, losses = looked_at(model, head, examples, [sheet(rng, _HEIGHTS) for _ in range(8)])
         if speaking:
             for teach in _LESSONS[variant.speaks]:
                 lines = teach(examples, rng)
-                logits, labels = logits_and_labels(model, images, features, lines)
+                logits, labels = logits_and_labels(model, images_of(examples), features, lines)
                 losses[teach.__name__] = nn.functional.cross_entropy(logits, labels)
-        total: Tensor = torch.stack(list(losses.values())).sum()
-        optimiser.step(total)
+        optimiser.step(torch.stack(list(losses.values())).sum())
         yield {name: loss.item() for name, loss in losses.items()}
 
 

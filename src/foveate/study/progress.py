@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from foveate.display import LiveDisplay
 from foveate.study.processes import Standing
 
 
-class StudyDisplay:
-    """Shows each standing of a study; a context manager, since a live display must be closed.
+class StudyDisplay(LiveDisplay):
+    """Shows each standing of a study.
 
     Args:
         console: where to show; one that is no terminal gets a line for each task that ends.
@@ -22,18 +22,7 @@ class StudyDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console, self._began, self._told = console, time.monotonic(), 0
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> StudyDisplay:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
+        super().__init__(Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None)
 
     @property
     def seconds(self) -> float:
