@@ -93,7 +93,10 @@ def test_any_cell_survives_packing_twice(tmp_path, values, name):
     assert (once.method, once.questions) == (name, ids)
 
 
-@pytest.mark.parametrize("broken", [b"no gzip", gzip.compress(b"{}\n"), gzip.compress(b'{"method"\n')[:-4]])
+BROKEN = {"no gzip": b"no gzip", "no cell": gzip.compress(b"{}\n"), "cut off": gzip.compress(b'{"method"\n')[:-4]}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_pack(tmp_path, broken):
     (tmp_path / "study.gz").write_bytes(broken)
     with pytest.raises(StudyError, match=r"study\.gz, cell 1: .*Pack the study's cells again"):
