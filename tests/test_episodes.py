@@ -196,6 +196,27 @@ def test_episodes_that_end_early_leave_the_batch():
     assert {episode.stop for group in groups for episode in group.episodes} == {StopReason.NO_REGION}
 
 
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_turn_without_a_reply_ends_its_episode_and_no_other(failing):
+    """An endpoint that failed: its reason is kept, nothing is read from it, and the others go on."""
+
+    def script(context, seed):
+        locating = "bbox_2d" in str(context.messages[0].parts[-1])
+        if seed % 2 and locating == (failing == 0):
+            return Completion((), (), "A", FinishReason.FAILED)
+        return CARD if locating else "A"
+
+    groups = run_episodes(questions(6), LocateThenAnswer(), ScriptedGenerator(script), n=4)
+    episodes = [episode for group in groups for episode in group.episodes]
+    failed = [episode for episode in episodes if episode.stop is StopReason.FAILED]
+    assert 0 < len(failed) < len(episodes)
+    for episode in failed:
+        assert (episode.answer, len(episode.turns)) == (None, failing + 1)
+        assert episode.turns[-1].completion.text == "A"
+        assert not episode.turns[-1].boxes
+    assert {episode.stop for episode in episodes if episode not in failed} == {StopReason.ANSWERED}
+
+
 def test_no_questions_no_work():
     generator = ScriptedGenerator([])
     assert run_episodes([], Direct(), generator) == []

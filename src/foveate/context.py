@@ -13,9 +13,15 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What a model said earlier, as the very token ids that it sampled: text is never tokenised again."""
+    """What a model said earlier, as the very token ids that it sampled: text is never tokenised again.
+
+    Attributes:
+        token_ids: empty where the generator cannot tell (an endpoint, which gets the text back).
+        text: what they say.
+    """
 
     token_ids: tuple[int, ...]
+    text: str = ""
 
 
 Part = str | View | Sampled
@@ -52,9 +58,9 @@ class Context:
         opening = (Message("system", (system,)),) if system else ()
         return cls((*opening, Message("user", parts)))
 
-    def replied(self, token_ids: tuple[int, ...], *parts: Part) -> Context:
+    def replied(self, said: Sampled, *parts: Part) -> Context:
         """This context with what the model said to it, and what it is shown next."""
-        return self.then(Message("assistant", (Sampled(token_ids),)), Message("user", parts))
+        return self.then(Message("assistant", (said,)), Message("user", parts))
 
     def then(self, *messages: Message) -> Context:
         """This context with more messages after it."""

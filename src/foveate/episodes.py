@@ -12,7 +12,7 @@ from typing import NamedTuple
 from foveate.context import Context
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import ImageError, open_image
-from foveate.protocols.base import Completion, Protocol, Stop, StopReason, Subject, Turn
+from foveate.protocols.base import Completion, FinishReason, Protocol, Stop, StopReason, Subject, Turn
 from foveate.questions.schema import Question
 from foveate.regions import Box, Point, box_area
 
@@ -152,7 +152,11 @@ def _run_chunk(
         replies = generator.generate(requests, sampling) if requests else []
         for (context, sharing), completions in zip(shared.values(), replies, strict=True):
             for episode, completion in zip(sharing, completions, strict=True):
-                episode.turns.append(protocol.read(episode.subject, episode.turns, context, completion))
+                if completion.finish_reason is FinishReason.FAILED:
+                    episode.turns.append(Turn(context, completion))
+                    episode.stop = Stop(StopReason.FAILED)
+                else:
+                    episode.turns.append(protocol.read(episode.subject, episode.turns, context, completion))
     finished = iter(running)
     return [
         Group(question, tuple(_finished(question, episode) for episode in islice(finished, n)))

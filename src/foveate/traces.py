@@ -22,7 +22,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "turns": [
             {
                 "text": turn.completion.text,
-                "tokens": len(turn.completion.token_ids),
+                "tokens": turn.completion.tokens,
                 "finish": turn.completion.finish_reason.value,
                 "problem": turn.problem.value if turn.problem else None,
                 "boxes": [list(box.corners) for box in turn.boxes],

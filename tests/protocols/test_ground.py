@@ -3,7 +3,6 @@
 import pytest
 from tests.scripted import ScriptedGenerator, Traits, completion, question
 
-from foveate.context import Sampled
 from foveate.episodes import run_episodes
 from foveate.protocols import FinishReason, GroundThenAnswer, Problem, StopReason
 from foveate.regions import Box, Frame
@@ -34,7 +33,7 @@ def test_the_template_of_two_turns():
     assert "a dog" not in words(asked), "the choices are not shown in the first turn"
     assert second.context.messages[:2] == first.context.messages, "the history grows, and nothing of it is rewritten"
     said, brought = second.context.messages[2:]
-    assert said.parts == (Sampled(first.completion.token_ids),)
+    assert said.parts == (first.completion.sampled,)
     assert "(B) a dog" in words(brought)
     assert [view.source for view in second.context.views] == [WHOLE, CARD_IN_ORIGINAL], "the full image stays"
 

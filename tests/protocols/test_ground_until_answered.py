@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.scripted import ScriptedGenerator, Traits, completion, question
 
-from foveate.context import Sampled
 from foveate.episodes import run_episodes
 from foveate.protocols import FinishReason, GroundUntilAnswered, Problem, StopReason
 from foveate.regions import Box
@@ -60,7 +59,7 @@ def test_crops_come_into_a_growing_history_until_there_is_an_answer():
     assert [view.source for view in last.views] == [WHOLE, CARD_IN_ORIGINAL, INNER]
     for turn in episode.turns:
         assert last.messages[: len(turn.context.messages)] == turn.context.messages
-    assert last.messages[2].parts == (Sampled(episode.turns[0].completion.token_ids),)
+    assert last.messages[2].parts == (episode.turns[0].completion.sampled,)
 
 
 def test_every_turn_shows_the_choices_and_says_what_may_be_done():

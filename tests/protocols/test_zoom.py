@@ -3,7 +3,6 @@
 import pytest
 from tests.scripted import ScriptedGenerator, Traits, completion, question
 
-from foveate.context import Sampled
 from foveate.episodes import run_episodes
 from foveate.protocols import FinishReason, Problem, StopReason, ZoomTool
 from foveate.regions import Box
@@ -43,7 +42,7 @@ def test_each_call_brings_a_crop_of_the_original_into_a_growing_history():
     assert episode.boxes == (CARD_IN_ORIGINAL, WHOLE)
     last = episode.turns[-1].context
     assert [view.source for view in last.views] == [WHOLE, CARD_IN_ORIGINAL, WHOLE]
-    assert last.messages[2].parts == (Sampled(episode.turns[0].completion.token_ids),)
+    assert last.messages[2].parts == (episode.turns[0].completion.sampled,)
     assert "2 calls left" in said_last(episode.turns[1])
     assert "one call left" in said_last(episode.turns[2])
 

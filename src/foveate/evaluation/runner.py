@@ -248,7 +248,7 @@ def score(question: Question, episodes: Sequence[Episode]) -> Scored:
             boxes=tuple(box.corners for box in episode.boxes),
             texts=tuple(turn.completion.text for turn in episode.turns),
             problems=tuple(turn.problem.value for turn in episode.turns if turn.problem),
-            tokens=sum(len(turn.completion.token_ids) for turn in episode.turns),
+            tokens=sum(turn.completion.tokens for turn in episode.turns),
         )
         for episode in episodes
     )

@@ -10,7 +10,7 @@ from typing import Protocol as Interface
 
 from PIL import Image
 
-from foveate.context import Context
+from foveate.context import Context, Sampled
 from foveate.images import PixelBudget, View, crop_view, full_view
 from foveate.questions.schema import Question
 from foveate.regions import Box, Frame, Point
@@ -44,6 +44,8 @@ class FinishReason(StrEnum):
     """The model ended its reply."""
     LENGTH = "length"
     """The limit on new tokens was reached."""
+    FAILED = "failed"
+    """There is no reply: an endpoint failed, however often it was asked."""
 
 
 class StopReason(StrEnum):
@@ -57,6 +59,16 @@ class StopReason(StrEnum):
     """The model called a tool when it had no call left, instead of answering."""
     NO_REGION = "no_region"
     """No valid box was located, and the protocol has nothing to fall back on."""
+    FAILED = "failed"
+    """A turn got no reply. That says nothing of the model: it is counted apart, never as wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as an endpoint counts them, for one reply: what it was shown, pictures included, and what it wrote."""
+
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +76,28 @@ class Completion:
     """What a generator returns for one sample.
 
     Attributes:
-        token_ids: as sampled, the end-of-reply token included.
+        token_ids: as sampled, the end-of-reply token included; empty where the generator cannot tell.
         logprobs: of each token under the sampling temperature and the full vocabulary, or empty where the generator
             cannot tell.
+        text: the reply; where `finish_reason` is `FAILED`, why there is none.
+        usage: as an endpoint counts it; None where the token ids say it, or nothing does.
     """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     text: str
     finish_reason: FinishReason
+    usage: Usage | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were written."""
+        return self.usage.completion_tokens if self.usage else len(self.token_ids)
+
+    @property
+    def sampled(self) -> Sampled:
+        """As a later turn's context holds it."""
+        return Sampled(self.token_ids, self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class GroundThenAnswer(Protocol):
             asked = prompts.answer_grounded(question, family.box_style, cropped=bool(last.boxes))
         else:
             asked = prompts.ground_again(question, family.frame, shown.size, family.box_style)
-        return Ask(last.context.replied(last.completion.token_ids, shown, asked), final)
+        return Ask(last.context.replied(last.completion.sampled, shown, asked), final)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """A box of the image shown last, or the answer in the last turn."""
@@ -117,7 +117,7 @@ class GroundUntilAnswered(Protocol):
         else:
             brought: Literal["crop", "original"] = "crop" if last.boxes else "original"
             asked = prompts.ground_freely(question, family.frame, shown.size, family.box_style, brought=brought)
-        return Ask(last.context.replied(last.completion.token_ids, shown, asked), final)
+        return Ask(last.context.replied(last.completion.sampled, shown, asked), final)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """The answer, or else a box of the image shown last; the last turn is always read as an answer."""

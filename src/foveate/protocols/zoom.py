@@ -54,7 +54,7 @@ class ZoomTool(Protocol):
         left = self.max_calls - len(turns)
         if left < 0:
             return Stop(StopReason.OUT_OF_CALLS)
-        said = last.completion.token_ids
+        said = last.completion.sampled
         if last.boxes:
             crop = subject.crop_view(last.boxes[0], self.crop_budget or self.view_budget)
             return Ask(last.context.replied(said, crop, prompts.zoom_result(question, family.box_style, left)))

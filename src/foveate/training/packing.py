@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from foveate.context import Context, Sampled
+from foveate.context import Context
 from foveate.episodes import Episode
 from foveate.families.base import VLM, Encoded, Family
 from foveate.protocols.base import Turn
@@ -242,7 +242,7 @@ def _continues(before: Turn, context: Context) -> bool:
     known = len(before.context.messages)
     if len(context.messages) <= known or Context(context.messages[:known]).key != before.context.key:
         return False
-    return context.messages[known].parts == (Sampled(before.completion.token_ids),)
+    return context.messages[known].parts == (before.completion.sampled,)
 
 
 def _branch(family: Family, prompt: Encoded, chain: Sequence[Turn], episode: int, done: int) -> Branch:

@@ -236,7 +236,7 @@ def _answer(episode: Episode, multiple: int, seconds: float) -> Answer:
         answer=episode.answer,
         image_size=view.original_size,
         visual_tokens=view.size[0] * view.size[1] // multiple**2,
-        tokens=len(turn.completion.token_ids),
+        tokens=turn.completion.tokens,
         seconds=seconds,
     )
 
