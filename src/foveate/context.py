@@ -45,6 +45,11 @@ class Message:
                 f"a message of role {self.role!r} cannot hold {len(sampled)} parts, {sum(sampled)} sampled"
             )
 
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Every view in it, in order."""
+        return tuple(part for part in self.parts if isinstance(part, View))
+
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Context:
@@ -69,7 +74,7 @@ class Context:
     @property
     def views(self) -> tuple[View, ...]:
         """Every view in it, in order."""
-        return tuple(part for message in self.messages for part in message.parts if isinstance(part, View))
+        return tuple(view for message in self.messages for view in message.views)
 
     @property
     def key(self) -> Hashable:

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from foveate.display import TrainingDisplay, counting
 from foveate.evaluation.report import first_cases, write_report
-from foveate.evaluation.runner import FIGURES, Evaluation, evaluate
+from foveate.evaluation.runner import Evaluation, evaluate
+from foveate.evaluation.scoring import FIGURES
 from foveate.families import EMBEDDED, VLM, load
 from foveate.generators import LocalGenerator, Sampling
 from foveate.questions.scenes import SceneConfig, Scenes
@@ -29,6 +30,7 @@ _NAMES = {
     "iog30": "IoG > 0.3",
     "mean_iou": "mean IoU",
     "box_area": "box area",
+    "boxes": "boxes",
     "valid_boxes": "valid boxes",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -12,11 +12,14 @@ from typing import NamedTuple
 from foveate.context import Context
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import ImageError, open_image
-from foveate.protocols.base import Completion, FinishReason, Protocol, Stop, StopReason, Subject, Turn
+from foveate.protocols.base import Completion, FamilyTraits, FinishReason, Protocol, Stop, StopReason, Subject, Turn
 from foveate.questions.schema import Question
 from foveate.regions import Box, Point, box_area
 
-__all__ = ["Episode", "Group", "StopReason", "Turn", "run_episodes"]
+__all__ = ["Episode", "Group", "StopReason", "Turn", "episode_chunks", "run_episodes"]
+
+HELD_PIXELS = 2**29
+"""Of originals that are in memory at the same time (1.6 GB): 8K pictures come in chunks of sixteen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +89,92 @@ def run_episodes(
 ) -> list[Group]:
     """Runs n episodes of each question, turn by turn over all of them, so that the generator gets full batches.
 
-    Episodes of a question that are shown the same context share one request. Each picture is opened once.
+    As `episode_chunks`, all chunks together.
 
     Args:
-        seed: with the question's id, the number of the episode and of the turn it decides every random number. The
-            episodes of a question that comes again go on counting, so that they are others.
-        at_once: questions whose originals are held in memory at the same time.
-        answered_by: writes the final turns in the generator's place (a reference answer).
         on_progress: called with the number of questions finished since the last call.
 
     Raises:
         ImageError: a picture cannot be used; the message names the question.
         ValueError: n or at_once is under 1.
     """
-    if n < 1 or at_once < 1:
-        raise ValueError(f"needs n >= 1 and at_once >= 1, not {n} and {at_once}")
-    sampling = sampling or Sampling()
     groups: list[Group] = []
-    asked: Counter[str] = Counter()
-    remaining = iter(questions)
-    while chunk := tuple(islice(remaining, at_once)):
-        groups += _run_chunk(chunk, protocol, generator, n, sampling, seed, asked, answered_by)
+    for chunk in episode_chunks(
+        questions, protocol, generator, n=n, sampling=sampling, seed=seed, at_once=at_once, answered_by=answered_by
+    ):
+        groups += chunk
         if on_progress:
             on_progress(len(chunk))
     return groups
 
 
+def episode_chunks(
+    questions: Iterable[Question],
+    protocol: Protocol,
+    generator: Generator,
+    *,
+    n: int = 1,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    at_once: int = 64,
+    answered_by: Callable[[Question], Completion] | None = None,
+    on_unreadable: Callable[[Question, ImageError], None] | None = None,
+) -> Iterator[list[Group]]:
+    """The episodes of questions, chunk by chunk: what one chunk holds in memory goes before the next is opened.
+
+    Episodes of a question that are shown the same context share one request. Each picture is opened once.
+
+    Args:
+        seed: with the question's id, the number of the episode and of the turn it decides every random number. The
+            episodes of a question that comes again go on counting, so that they are others.
+        at_once: questions whose originals are held in memory at the same time; fewer where they are larger than
+            `HELD_PIXELS` together.
+        answered_by: writes the final turns in the generator's place (a reference answer).
+        on_unreadable: told of a question whose picture cannot be used, which then has no group.
+
+    Raises:
+        ImageError: a picture cannot be used, and nobody is told; the message names the question.
+        ValueError: n or at_once is under 1.
+    """
+    if n < 1 or at_once < 1:
+        raise ValueError(f"needs n >= 1 and at_once >= 1, not {n} and {at_once}")
+    sampling = sampling or Sampling()
+    asked: Counter[str] = Counter()
+    for subjects in _opened(questions, generator.family, at_once, on_unreadable):
+        groups = _run_chunk(subjects, protocol, generator, n, sampling, seed, asked, answered_by)
+        subjects.clear()  # the originals go while the caller looks at the groups
+        yield groups
+
+
+def _opened(
+    questions: Iterable[Question],
+    family: FamilyTraits,
+    at_once: int,
+    on_unreadable: Callable[[Question, ImageError], None] | None,
+) -> Iterator[list[Subject]]:
+    """The questions with their pictures, as many at a time as may be held."""
+    subjects: list[Subject] = []
+    held = 0
+    for question in questions:
+        try:
+            image = open_image(question.image)
+        except ImageError as error:
+            if on_unreadable is None:
+                raise ImageError(f"question {question.id}: {error}") from error
+            on_unreadable(question, error)
+            continue
+        subjects.append(Subject(question, image, family))
+        held += image.width * image.height
+        del image  # or it would outlive its chunk
+        if len(subjects) == at_once or held >= HELD_PIXELS:
+            yield subjects
+            subjects, held = [], 0
+    if subjects:
+        yield subjects
+
+
 def _run_chunk(
-    questions: Sequence[Question],
+    subjects: Sequence[Subject],
     protocol: Protocol,
     generator: Generator,
     n: int,
@@ -123,15 +184,11 @@ def _run_chunk(
     answered_by: Callable[[Question], Completion] | None,
 ) -> list[Group]:
     running: list[_Running] = []
-    for question in questions:
-        try:
-            image = open_image(question.image)
-        except ImageError as error:
-            raise ImageError(f"question {question.id}: {error}") from error
-        subject = Subject(question, image, generator.family)
-        first = asked[question.id] * n
-        running += [_Running(subject, _derived(seed, question.id, first + number)) for number in range(n)]
-        asked[question.id] += 1
+    for subject in subjects:
+        name = subject.question.id
+        first = asked[name] * n
+        running += [_Running(subject, _derived(seed, name, first + number)) for number in range(n)]
+        asked[name] += 1
     while active := [episode for episode in running if episode.stop is None]:
         shared: dict[Hashable, tuple[Context, list[_Running]]] = {}
         for episode in active:
@@ -159,14 +216,13 @@ def _run_chunk(
                     episode.turns.append(protocol.read(episode.subject, episode.turns, context, completion))
     finished = iter(running)
     return [
-        Group(question, tuple(_finished(question, episode) for episode in islice(finished, n)))
-        for question in questions
+        Group(subject.question, tuple(_finished(episode) for episode in islice(finished, n))) for subject in subjects
     ]
 
 
-def _finished(question: Question, episode: _Running) -> Episode:
+def _finished(episode: _Running) -> Episode:
     assert episode.stop is not None
-    return Episode(question, tuple(episode.turns), episode.stop.answer, episode.stop.reason)
+    return Episode(episode.subject.question, tuple(episode.turns), episode.stop.answer, episode.stop.reason)
 
 
 def _derived(seed: int, *parts: object) -> int:

@@ -51,6 +51,14 @@ def replace_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     replacement.replace(path)
 
 
+def replace_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes one JSON object for people to read; a crash leaves the old file or the new one."""
+    replacement = path.with_suffix(".tmp")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    replacement.write_text(text, encoding="utf-8")
+    replacement.replace(path)
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file; a last line that a crash cut off is left out.
 

@@ -9,7 +9,7 @@ from foveate.images import PixelBudget
 from foveate.protocols.base import Completion, FinishReason
 from foveate.regions import Frame
 
-Reply = Callable[[Context, int], str]
+Reply = Callable[[Context, int], str | Completion]
 """What is said in a context, given the sample's seed."""
 
 
@@ -35,5 +35,7 @@ class FakeGenerator(Generator):
 
     def _said(self, context: Context, seed: int) -> Completion:
         text = self._reply(context, seed)
+        if isinstance(text, Completion):
+            return text
         ids = tuple(range(len(text)))
         return Completion(ids, (0.0,) * len(ids), text, FinishReason.END)

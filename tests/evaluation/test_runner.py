@@ -3,8 +3,9 @@ import json
 import pytest
 from tests.evaluation.fakes import FakeGenerator
 
-from foveate.evaluation.runner import FIGURES, evaluate
+from foveate.evaluation.runner import evaluate
 from foveate.evaluation.scores import source_commit, write_scores
+from foveate.evaluation.scoring import FIGURES
 from foveate.generators.base import Sampling
 from foveate.protocols import Direct, LocateThenAnswer, PointThenCount
 from foveate.questions.scenes import SceneConfig, Scenes
@@ -75,7 +76,7 @@ def test_without_true_regions_grounding_is_undefined(questions):
     assert summary.iog30 is None
     assert summary.mean_iou is None
     assert summary.box_area is not None
-    assert set(summary.intervals) == {"accuracy", "box_area", "valid_boxes"}
+    assert set(summary.intervals) == {"accuracy", "box_area", "boxes", "valid_boxes"}
 
 
 def test_a_protocol_without_boxes(questions):

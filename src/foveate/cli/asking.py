@@ -36,8 +36,8 @@ def evaluate(
 
     from foveate.display import counting
     from foveate.evaluation.probes import probe_figures
-    from foveate.evaluation.runner import FIGURES
     from foveate.evaluation.scores import write_scores
+    from foveate.evaluation.scoring import FIGURES
     from foveate.runs import evaluate_model, recipe_for
 
     resolved = recipe_for(model, recipe, settings or [])

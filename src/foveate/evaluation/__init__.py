@@ -1,5 +1,7 @@
 """Scores with intervals, grounding measured against true regions, and reports a person can read."""
 
+from foveate.evaluation.curves import grounding_curves
+from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
 from foveate.evaluation.pictures import annotated, data_url
@@ -13,8 +15,9 @@ from foveate.evaluation.probes import (
     probe_figures,
 )
 from foveate.evaluation.report import Case, first_cases, write_report
-from foveate.evaluation.runner import FIGURES, Evaluation, Summary, evaluate
+from foveate.evaluation.runner import Evaluation, EvaluationError, evaluate
 from foveate.evaluation.scores import write_scores
+from foveate.evaluation.scoring import FIGURES, Attempt, Scored, Summary
 from foveate.evaluation.statistics import bootstrap_interval
 
 __all__ = [
@@ -22,12 +25,16 @@ __all__ = [
     "FIGURES",
     "REPLACEMENTS",
     "UNCHANGED",
+    "Attempt",
     "Case",
     "Evaluation",
+    "EvaluationError",
+    "EvaluationFolder",
     "Grounding",
     "JointTable",
     "ReplacedCrop",
     "Replacement",
+    "Scored",
     "Summary",
     "annotated",
     "best_iou",
@@ -35,6 +42,7 @@ __all__ = [
     "data_url",
     "evaluate",
     "first_cases",
+    "grounding_curves",
     "grounding_of",
     "iog_hit",
     "overall",

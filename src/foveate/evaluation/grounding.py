@@ -27,17 +27,19 @@ class Grounding:
             a protocol, means are over the episodes that called.
         mean_iou: mean over true regions of the best IoU; 0 without a valid box, None as for `iog30`.
         box_area: mean area of the predicted boxes as a share of the image; None without a valid box.
+        boxes: how many valid boxes there were; None when none were asked for.
         valid_boxes: whether the locating turns gave at least one valid box; None when there were none.
     """
 
     iog30: float | None
     mean_iou: float | None
     box_area: float | None
+    boxes: int | None
     valid_boxes: bool | None
 
 
-def iog_hit(boxes: Sequence[Box], regions: Sequence[Region], threshold: float = IOG_THRESHOLD) -> float:
-    """The share of true regions of which some predicted box covers more than `threshold`; 0 without boxes.
+def region_iogs(boxes: Sequence[Box], regions: Sequence[Region]) -> list[float]:
+    """Of each true region the best IoG over predicted boxes; 0 without boxes.
 
     A region is measured at its smallest level: that is what has to be seen.
 
@@ -45,27 +47,36 @@ def iog_hit(boxes: Sequence[Box], regions: Sequence[Region], threshold: float = 
         ValueError: no regions.
     """
     _needs(regions)
-    return fmean(any(iog(box, region[0]) > threshold for box in boxes) for region in regions)
+    return [max((iog(box, region[0]) for box in boxes), default=0.0) for region in regions]
+
+
+def region_ious(boxes: Sequence[Box], regions: Sequence[Region]) -> list[float]:
+    """Of each true region the best IoU over predicted boxes and nested levels; 0 without boxes.
+
+    Raises:
+        ValueError: no regions.
+    """
+    _needs(regions)
+    return [max((iou(box, level) for box in boxes for level in region), default=0.0) for region in regions]
+
+
+def iog_hit(boxes: Sequence[Box], regions: Sequence[Region], threshold: float = IOG_THRESHOLD) -> float:
+    """The share of true regions of which some predicted box covers more than `threshold`; 0 without boxes.
+
+    Raises:
+        ValueError: no regions.
+    """
+    return fmean(value > threshold for value in region_iogs(boxes, regions))
 
 
 def best_iog(boxes: Sequence[Box], regions: Sequence[Region]) -> float:
-    """The mean over true regions of the best IoG over predicted boxes, at the smallest level; 0 without boxes.
-
-    Raises:
-        ValueError: no regions.
-    """
-    _needs(regions)
-    return fmean(max((iog(box, region[0]) for box in boxes), default=0.0) for region in regions)
+    """The mean of `region_iogs`."""
+    return fmean(region_iogs(boxes, regions))
 
 
 def best_iou(boxes: Sequence[Box], regions: Sequence[Region]) -> float:
-    """The mean over true regions of the best IoU over predicted boxes and nested levels; 0 without boxes.
-
-    Raises:
-        ValueError: no regions.
-    """
-    _needs(regions)
-    return fmean(max((iou(box, level) for box in boxes for level in region), default=0.0) for region in regions)
+    """The mean of `region_ious`."""
+    return fmean(region_ious(boxes, regions))
 
 
 def valid_boxes(episode: Episode) -> bool | None:
@@ -82,6 +93,7 @@ def measured(episode: Episode, regions: Sequence[Region]) -> Grounding:
         iog30=iog_hit(boxes, regions) if known else None,
         mean_iou=best_iou(boxes, regions) if known else None,
         box_area=episode.box_area,
+        boxes=None if valid is None else len(boxes),
         valid_boxes=valid,
     )
 

@@ -15,7 +15,8 @@ from foveate.episodes import Episode
 from foveate.evaluation.charts import HEIGHT, LEFT, RIGHT, WIDTH, draw_curves, shown
 from foveate.evaluation.grounding import IOG_THRESHOLD, iog_hit
 from foveate.evaluation.pictures import data_url
-from foveate.evaluation.runner import Evaluation, Summary
+from foveate.evaluation.runner import Evaluation
+from foveate.evaluation.scoring import Summary
 from foveate.images import View, open_image
 from foveate.protocols.base import StopReason
 from foveate.questions.schema import Question

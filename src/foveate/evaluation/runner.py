@@ -5,95 +5,26 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from statistics import fmean
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from foveate.episodes import Episode, Group, run_episodes
-from foveate.evaluation.grounding import Grounding, measured
+from foveate.episodes import Group, StopReason, episode_chunks
+from foveate.errors import FoveateError
+from foveate.evaluation.curves import grounding_curves
+from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.joint import JointTable
 from foveate.evaluation.probes import probe, probe_figures
+from foveate.evaluation.scoring import Scored, Summary, score, summarise
 from foveate.evaluation.setup import family_of, fields_of, fingerprint, wording_of
-from foveate.evaluation.statistics import Interval, bootstrap_interval
 from foveate.generators.base import Generator, Sampling
+from foveate.images import ImageError
 from foveate.protocols.base import Protocol
 from foveate.questions.schema import Question
-from foveate.rewards import accuracy
-
-FIGURES = ("accuracy", "iog30", "mean_iou", "box_area", "valid_boxes")
-"""The figures of a summary, in the order in which they are shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One scored episode, without its pictures."""
-
-    right: bool
-    answer: str | None
-    stop: str
-    grounding: Grounding
-    boxes: tuple[tuple[float, float, float, float], ...]
-    texts: tuple[str, ...]
-    problems: tuple[str, ...]
-    tokens: int
-
-    def figure(self, name: str) -> float | None:
-        """A figure of `FIGURES`; None where it is undefined."""
-        value = self.right if name == "accuracy" else getattr(self.grounding, name)
-        return None if value is None else float(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One question's scored attempts."""
-
-    id: str
-    category: str | None
-    expected: str
-    attempts: tuple[Attempt, ...]
-
-    def figure(self, name: str) -> float | None:
-        """The mean of a figure over the attempts for which it is defined; None when there are none."""
-        values = [value for attempt in self.attempts if (value := attempt.figure(name)) is not None]
-        return fmean(values) if values else None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The figures of a set of questions: each the mean over the questions for which it is defined.
-
-    Attributes:
-        accuracy: share of right answers.
-        iog30: share of true regions of which a box covers more than 0.3; None without true regions or boxes asked for.
-        mean_iou: best IoU with the true regions; None as above.
-        box_area: of the valid boxes, as a share of the image; None when there was no valid box.
-        valid_boxes: share of episodes with at least one valid box; None when none were asked for.
-        questions: how many there were.
-        intervals: 95 % bootstrap interval over questions of each figure that is not None.
-    """
-
-    accuracy: float
-    iog30: float | None
-    mean_iou: float | None
-    box_area: float | None
-    valid_boxes: float | None
-    questions: int
-    intervals: Mapping[str, Interval]
-
-    def figure(self, name: str) -> float | None:
-        """A figure of `FIGURES`."""
-        value: float | None = getattr(self, name)
-        return value
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON writes it: figures, `questions`, and `intervals` as pairs."""
-        return {
-            **{name: self.figure(name) for name in FIGURES},
-            "questions": self.questions,
-            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
-        }
+class EvaluationError(FoveateError, ValueError):
+    """An evaluation that cannot be made; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +32,12 @@ class Evaluation:
     """A finished evaluation.
 
     Attributes:
-        summary: over all questions.
+        summary: over all questions that did not fail.
         by_category: over the questions of each category; those without one are under "".
         scored: one per question, in order.
         groups: the kept episodes with their questions as they were given, true regions included.
         setup: everything that can change a score: protocol, budgets, sampling, seed, prompt wording, data.
-        seconds: wall-clock time of generation, without the probes.
-        probes: what `probe` says of each question; None where nothing was probed.
+        failed: the questions that have no answer for no fault of the model, by id, each with the reason: in no figure.
     """
 
     summary: Summary
@@ -115,8 +45,19 @@ class Evaluation:
     scored: tuple[Scored, ...]
     groups: tuple[Group, ...]
     setup: Mapping[str, Any]
-    seconds: float
-    probes: Mapping[str, Sequence[float | None]] | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of generation, without the probes."""
+        return sum(scored.seconds for scored in self.scored)
+
+    @property
+    def probes(self) -> dict[str, list[float | None]] | None:
+        """What `probe` says of each question; None where nothing was probed."""
+        if not self.scored[0].probes:
+            return None
+        return {name: [(scored.probes or {}).get(name) for scored in self.scored] for name in self.scored[0].probes}
 
     @property
     def stops(self) -> dict[str, int]:
@@ -129,22 +70,24 @@ class Evaluation:
         attempts = (attempt for scored in self.scored for attempt in scored.attempts)
         return JointTable.of((attempt.right, attempt.grounding.iog30) for attempt in attempts)
 
-    @property
-    def tokens(self) -> int:
-        """Sampled tokens of all episodes."""
-        return sum(attempt.tokens for scored in self.scored for attempt in scored.attempts)
-
     def to_json(self) -> dict[str, Any]:
-        """Summary, setup and costs, without the single questions; `probes` only where there were any."""
+        """Summary, setup and costs, without the single questions; some keys only where there is something to say."""
+        attempts = [attempt for scored in self.scored for attempt in scored.attempts]
         asked = len(self.scored)
+        prompts = [attempt.prompt_tokens for attempt in attempts if attempt.prompt_tokens is not None]
+        curves = grounding_curves(self.scored)
         return {
             "summary": self.summary.to_json(),
             "by_category": {name: summary.to_json() for name, summary in self.by_category.items()},
             "answers_and_places": self.joint.to_json(),
+            **({"curves": curves} if curves else {}),
             **({"probes": probe_figures(self.probes)} if self.probes is not None else {}),
             "stops": self.stops,
             "unparsed": self.stops.get("unparsed", 0),
-            "tokens_per_question": self.tokens / asked,
+            "failed": len(self.failed),
+            "tokens_per_question": sum(attempt.tokens for attempt in attempts) / asked,
+            "visual_tokens_per_question": sum(attempt.visual_tokens for attempt in attempts) / asked,
+            **({"prompt_tokens_per_question": sum(prompts) / asked} if prompts else {}),
             "seconds_per_question": self.seconds / asked,
             "setup": dict(self.setup),
         }
@@ -161,6 +104,7 @@ def evaluate(
     at_once: int = 64,
     keep: int | None = None,
     probed: bool = False,
+    folder: EvaluationFolder | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Asks each question `samples` times and scores the episodes. The episodes never see a true region.
@@ -168,52 +112,87 @@ def evaluate(
     Args:
         sampling: greedy where None.
         seed: of the samples and of the bootstrap.
-        at_once: questions whose originals are held in memory at the same time.
+        at_once: questions whose originals are held in memory at the same time, at most (`episode_chunks`).
         keep: of how many questions, the first ones, the episodes with their pictures are kept; None keeps all.
         probed: whether the answer turn of each question's first episode is asked again under every probe (`probe`)
             while the pictures of its views are at hand: up to five more answers a question.
+        folder: where each question is written down as it is finished; those that it has already are not asked again,
+            and have no group.
         on_progress: called with the number of questions finished since the last call.
 
     Raises:
-        ValueError: there are no questions.
-        ImageError: a picture cannot be used.
+        EvaluationError: there are no questions, every one failed, or one is not what it was when it was asked.
     """
     sampling = sampling or Sampling(temperature=0.0)
-    scored: list[Scored] = []
+    progress = on_progress or (lambda finished: None)
+    rows: dict[int, Scored] = {}
     kept: list[Group] = []
-    probes: dict[str, list[float | None]] = {}
-    data = hashlib.sha256()
-    wording: list[list[str]] = []
-    seconds = 0.0
-    remaining = iter(questions)
-    while chunk := list(islice(remaining, at_once)):
+    failed: dict[str, str] = {}
+    wording: list[list[str]] = folder.prompts if folder else []
+    waiting: dict[int, tuple[int, Question, Question]] = {}
+
+    def unfinished() -> Iterator[Question]:
+        """What is still to be asked; each question waits, by what the protocols see of it, for its episodes."""
+        for place, question in enumerate(questions):
+            if folder and (row := folder.finished.get(question.id)):
+                if row.data != fingerprint(question).hex():
+                    raise EvaluationError(
+                        f"question {question.id} is not what it was when {folder.path} asked it: name another folder"
+                    )
+                rows[place] = row
+                progress(1)
+                continue
+            stripped = question.without_annotations()
+            waiting[id(stripped)] = place, question, stripped
+            yield stripped
+
+    def unreadable(stripped: Question, error: ImageError) -> None:
+        waiting.pop(id(stripped))
+        failed[stripped.id] = str(error)
+        progress(1)
+
+    chunks = episode_chunks(
+        unfinished(),
+        protocol,
+        generator,
+        n=samples,
+        sampling=sampling,
+        seed=seed,
+        at_once=at_once,
+        on_unreadable=unreadable,
+    )
+    while True:
         started = time.perf_counter()
-        groups = run_episodes(
-            [question.without_annotations() for question in chunk],
-            protocol,
-            generator,
-            n=samples,
-            sampling=sampling,
-            seed=seed,
-            at_once=at_once,
-        )
-        seconds += time.perf_counter() - started
+        if (groups := next(chunks, None)) is None:
+            break
+        seconds = (time.perf_counter() - started) / len(groups)
         wording = wording or [wording_of(turn) for turn in groups[0].episodes[0].turns]
-        whole = [Group(question, group.episodes) for question, group in zip(chunk, groups, strict=True)]
+        answered: dict[int, Group] = {}
+        for stripped, episodes in groups:
+            place, question, _ = waiting.pop(id(stripped))
+            if without := [episode for episode in episodes if episode.stop is StopReason.FAILED]:
+                failed[question.id] = without[0].turns[-1].completion.text
+            else:
+                answered[place] = Group(question, episodes)
+        probes: list[dict[str, float | None] | None] = [None] * len(answered)
         if probed:
             longest = sampling.max_new_tokens
-            again = probe(whole, protocol, generator, max_new_tokens=longest, seed=seed, at_once=at_once)
-            for name, values in again.items():
-                probes.setdefault(name, []).extend(values)
-        for group in whole:
-            scored.append(score(group.question, group.episodes))
-            data.update(fingerprint(group.question))
-            if keep is None or len(kept) < keep:
-                kept.append(group)
-        if on_progress:
-            on_progress(len(chunk))
-    if not scored:
-        raise ValueError("there are no questions to evaluate")
+            again = probe(answered.values(), protocol, generator, max_new_tokens=longest, seed=seed, at_once=at_once)
+            probes = [{name: values[index] for name, values in again.items()} for index in range(len(answered))]
+        for (place, group), own in zip(answered.items(), probes, strict=True):
+            data = fingerprint(group.question).hex()
+            multiple = generator.family.multiple
+            scored = score(group.question, group.episodes, multiple=multiple, data=data, seconds=seconds)
+            rows[place] = replace(scored, probes=own)
+        if folder:
+            folder.add([(rows[place], group.episodes) for place, group in answered.items()], wording)
+        kept += list(answered.values())[: None if keep is None else max(0, keep - len(kept))]
+        progress(len(groups))
+    if not rows:
+        why = f"all {len(failed)} questions failed; the first: {next(iter(failed.values()))}" if failed else None
+        raise EvaluationError(why or "there are no questions to evaluate")
+    if folder and (more := len(folder.finished) - len(rows)) > 0:
+        raise EvaluationError(f"{folder.path} has the answers to {more} questions more than these: ask them too")
     setup = {
         "protocol": fields_of(protocol),
         "family": family_of(generator),
@@ -221,56 +200,23 @@ def evaluate(
         "samples": samples,
         "seed": seed,
         "prompts": wording,
-        "data_sha256": data.hexdigest(),
     }
-    categories = sorted({one.category or "" for one in scored})
+    return _evaluation([rows[place] for place in sorted(rows)], kept, failed, setup, seed)
+
+
+def _evaluation(
+    scored: Sequence[Scored], kept: Sequence[Group], failed: Mapping[str, str], setup: Mapping[str, Any], seed: int
+) -> Evaluation:
+    digest = hashlib.sha256()
+    categories: dict[str, list[Scored]] = {}
+    for one in scored:
+        digest.update(bytes.fromhex(one.data))
+        categories.setdefault(one.category or "", []).append(one)
     return Evaluation(
         summary=summarise(scored, seed=seed),
-        by_category={
-            name: summarise([one for one in scored if (one.category or "") == name], seed=seed) for name in categories
-        },
+        by_category={name: summarise(categories[name], seed=seed) for name in sorted(categories)},
         scored=tuple(scored),
         groups=tuple(kept),
-        setup=setup,
-        seconds=seconds,
-        probes=probes if probed else None,
-    )
-
-
-def score(question: Question, episodes: Sequence[Episode]) -> Scored:
-    """The episodes of one question, scored against its answer and its true regions."""
-    attempts = tuple(
-        Attempt(
-            right=bool(accuracy(episode)),
-            answer=episode.answer,
-            stop=episode.stop.value,
-            grounding=measured(episode, question.regions),
-            boxes=tuple(box.corners for box in episode.boxes),
-            texts=tuple(turn.completion.text for turn in episode.turns),
-            problems=tuple(turn.problem.value for turn in episode.turns if turn.problem),
-            tokens=sum(turn.completion.tokens for turn in episode.turns),
-        )
-        for episode in episodes
-    )
-    return Scored(question.id, question.category, question.answer, attempts)
-
-
-def summarise(scored: Sequence[Scored], *, seed: int = 0) -> Summary:
-    """The figures of these questions, each question counting once however often it was asked.
-
-    Raises:
-        ValueError: there are no questions.
-    """
-    if not scored:
-        raise ValueError("there are no questions to summarise")
-    columns = {name: [v for one in scored if (v := one.figure(name)) is not None] for name in FIGURES}
-    means = {name: fmean(values) if values else None for name, values in columns.items()}
-    return Summary(
-        accuracy=means["accuracy"] or 0.0,
-        iog30=means["iog30"],
-        mean_iou=means["mean_iou"],
-        box_area=means["box_area"],
-        valid_boxes=means["valid_boxes"],
-        questions=len(scored),
-        intervals={name: bootstrap_interval(values, seed=seed) for name, values in columns.items() if values},
+        setup={**setup, "data_sha256": digest.hexdigest()},
+        failed=failed,
     )

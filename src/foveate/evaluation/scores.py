@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +9,26 @@ from typing import Any
 
 import foveate
 from foveate.evaluation.runner import Evaluation
+from foveate.traces import replace_json, replace_rows
+
+
+def score_record(evaluation: Evaluation, *, model: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a score file holds.
+
+    Harnesses differ by over ten points on the same model, so it has what makes them differ: the words of the prompts,
+    pixel budgets, protocol, sampling, seed, the data's hash, and how many replies could not be read.
+
+    Args:
+        evaluation: any.
+        model: name or folder of the checkpoint, as the user gave it.
+        more: further facts about the run.
+    """
+    return {
+        "model": model,
+        "foveate": {"version": foveate.__version__, "commit": source_commit()},
+        **evaluation.to_json(),
+        **(more or {}),
+    }
 
 
 def write_scores(
@@ -18,13 +36,11 @@ def write_scores(
 ) -> tuple[Path, Path]:
     """Writes the score file, and beside it one line per question.
 
-    Harnesses differ by over ten points on the same model, so the file holds what makes them differ: the words of the
-    prompts, pixel budgets, protocol, sampling, seed, the data's hash, and how many replies could not be read.
-
     Args:
         path: of the JSON file; the questions go to the same name with `.questions.jsonl`.
-        model: name or folder of the checkpoint, as the user gave it.
-        more: further facts about the run.
+        evaluation: any.
+        model: as for `score_record`.
+        more: as for `score_record`.
 
     Returns:
         The paths of both files.
@@ -32,16 +48,8 @@ def write_scores(
     scores = Path(path)
     questions = scores.with_suffix(".questions.jsonl")
     scores.parent.mkdir(parents=True, exist_ok=True)
-    record = {
-        "model": model,
-        "foveate": {"version": foveate.__version__, "commit": source_commit()},
-        **evaluation.to_json(),
-        **(more or {}),
-    }
-    scores.write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n", "utf-8")
-    with questions.open("w", encoding="utf-8") as lines:
-        for scored in evaluation.scored:
-            lines.write(json.dumps(dataclasses.asdict(scored), ensure_ascii=False, allow_nan=False) + "\n")
+    replace_json(scores, score_record(evaluation, model=model, more=more))
+    replace_rows(questions, (scored.to_json() for scored in evaluation.scored))
     return scores, questions
 
 

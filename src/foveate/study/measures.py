@@ -11,7 +11,8 @@ from PIL import Image
 from foveate.episodes import Episode
 from foveate.evaluation.grounding import best_iog
 from foveate.evaluation.probes import REPLACEMENTS, ReplacedCrop, Replacement, probe
-from foveate.evaluation.runner import Attempt, evaluate
+from foveate.evaluation.runner import evaluate
+from foveate.evaluation.scoring import Attempt
 from foveate.families import VLM
 from foveate.generators import LocalGenerator, Sampling
 from foveate.images import ImageSource, View, open_image

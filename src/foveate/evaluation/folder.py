@@ -1,0 +1,81 @@
+"""An evaluation on disk, question by question: what was asked once is not asked again, whenever the program was ended.
+
+A folder holds `evaluation.json` (what was asked of whom), `questions.jsonl` (a finished question a line) and, at the
+end, `scores.json` and `failed.jsonl` (questions without an answer for no fault of the model, each with the reason).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foveate.episodes import Episode
+from foveate.errors import FoveateError
+from foveate.evaluation.scoring import Scored
+from foveate.traces import append_rows, read_rows, replace_json, replace_rows
+
+
+class EvaluationFolderError(FoveateError, ValueError):
+    """A folder that cannot be gone on with, or is none; the message says what to do."""
+
+
+class EvaluationFolder:
+    """Where an evaluation is written down.
+
+    Args:
+        path: of the folder; made where it is missing.
+        inputs: what decides the answers: model, protocol, sampling, seed.
+
+    Attributes:
+        finished: the questions that have their answers, by id.
+        prompts: what the first question was shown, turn by turn; empty before.
+
+    Raises:
+        EvaluationFolderError: it was begun with other inputs, or holds something else.
+    """
+
+    def __init__(self, path: Path, inputs: Mapping[str, Any]) -> None:
+        self.path = path
+        self._inputs = json.loads(json.dumps(inputs, default=str))
+        self._note, self._rows = path / "evaluation.json", path / "questions.jsonl"
+        self.prompts: list[list[str]] = []
+        if self._note.exists():
+            self._refuse_other_inputs(json.loads(self._note.read_text(encoding="utf-8")))
+        elif path.is_dir() and any(path.iterdir()):
+            raise EvaluationFolderError(f"{path} holds something that is no evaluation: name another folder")
+        path.mkdir(parents=True, exist_ok=True)
+        rows = read_rows(self._rows)
+        if self._rows.exists():
+            replace_rows(self._rows, rows)  # a last line that was cut off would spoil the next
+        self.finished: dict[str, Scored] = {row["id"]: Scored.from_json(row) for row in rows}
+        if not self._note.exists():
+            self._write_note()
+
+    def add(self, finished: Sequence[tuple[Scored, Sequence[Episode]]], prompts: Sequence[Sequence[str]]) -> None:
+        """Writes questions down, with the episodes that were scored."""
+        if not self.prompts:
+            self.prompts = [list(turn) for turn in prompts]
+            self._write_note()
+        append_rows(self._rows, (scored.to_json() for scored, _ in finished))
+        self.finished |= {scored.id: scored for scored, _ in finished}
+
+    def finish(self, scores: Mapping[str, Any], failed: Mapping[str, str]) -> Path:
+        """Writes the scores, and which questions failed; returns the path of the scores."""
+        replace_rows(self.path / "failed.jsonl", ({"id": name, "reason": why} for name, why in failed.items()))
+        target = self.path / "scores.json"
+        replace_json(target, scores)
+        return target
+
+    def _write_note(self) -> None:
+        replace_json(self._note, {"inputs": self._inputs, "prompts": self.prompts})
+
+    def _refuse_other_inputs(self, note: Mapping[str, Any]) -> None:
+        self.prompts = note["prompts"]
+        for name in {**note["inputs"], **self._inputs}:
+            was, now = note["inputs"].get(name), self._inputs.get(name)
+            if was != now:
+                raise EvaluationFolderError(
+                    f"{self.path} was begun with another {name} ({was}, now {now}): name another folder, or remove it"
+                )

@@ -1,0 +1,234 @@
+"""What an episode, a question and a set of questions are worth: plain values, which can be written and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import Any
+
+from foveate.episodes import Episode
+from foveate.evaluation.grounding import Grounding, measured
+from foveate.evaluation.statistics import Interval, bootstrap_interval
+from foveate.questions.schema import Question
+from foveate.rewards import accuracy
+
+Corners = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels of the original."""
+
+FIGURES = ("accuracy", "iog30", "mean_iou", "box_area", "boxes", "valid_boxes")
+"""The figures of a summary, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One scored episode, without its pictures.
+
+    Attributes:
+        boxes: every valid box of its locating turns, in original pixels.
+        texts: the reply of each turn.
+        tokens: that it wrote.
+        visual_tokens: that it was shown, each view once for every context that begins anew with it.
+        prompt_tokens: as an endpoint counted what it was shown, over all turns; None where nobody did.
+    """
+
+    right: bool
+    answer: str | None
+    stop: str
+    grounding: Grounding
+    boxes: tuple[Corners, ...]
+    texts: tuple[str, ...]
+    problems: tuple[str, ...]
+    tokens: int
+    visual_tokens: int = 0
+    prompt_tokens: int | None = None
+
+    def figure(self, name: str) -> float | None:
+        """A figure of `FIGURES`; None where it is undefined."""
+        value = self.right if name == "accuracy" else getattr(self.grounding, name)
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One question's scored attempts, with what of the question a reader of the scores wants to see.
+
+    Attributes:
+        regions: the true regions, as `Question.regions`, in original pixels.
+        image_size: width and height of the original; None when no attempt was shown a view.
+        data: the question's fingerprint, in hexadecimal.
+        seconds: its share of the time that generation took.
+        probes: whether the first attempt answers right under each probe, as `probe` says; None where none was asked.
+    """
+
+    id: str
+    category: str | None
+    expected: str
+    attempts: tuple[Attempt, ...]
+    text: str = ""
+    choices: Mapping[str, str] | None = None
+    regions: tuple[tuple[Corners, ...], ...] = ()
+    image_size: tuple[int, int] | None = None
+    data: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    probes: Mapping[str, float | None] | None = None
+
+    def figure(self, name: str) -> float | None:
+        """The mean of a figure over the attempts for which it is defined; None when there are none."""
+        values = [value for attempt in self.attempts if (value := attempt.figure(name)) is not None]
+        return fmean(values) if values else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a row of a JSONL file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Scored:
+        """The value that `to_json` wrote.
+
+        Raises:
+            TypeError: a key is missing or unknown.
+        """
+        attempts = tuple(
+            Attempt(
+                **{
+                    **attempt,
+                    "grounding": Grounding(**attempt["grounding"]),
+                    "boxes": _corners(attempt["boxes"]),
+                    "texts": tuple(attempt["texts"]),
+                    "problems": tuple(attempt["problems"]),
+                }
+            )
+            for attempt in row["attempts"]
+        )
+        size = row["image_size"]
+        return cls(
+            **{
+                **row,
+                "attempts": attempts,
+                "regions": tuple(_corners(levels) for levels in row["regions"]),
+                "image_size": None if size is None else (size[0], size[1]),
+            }
+        )
+
+
+def _corners(boxes: Sequence[Sequence[float]]) -> tuple[Corners, ...]:
+    return tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of a set of questions: each the mean over the questions for which it is defined.
+
+    Attributes:
+        accuracy: share of right answers.
+        iog30: share of true regions of which a box covers more than 0.3; None without true regions or boxes asked for.
+        mean_iou: best IoU with the true regions; None as above.
+        box_area: of the valid boxes, as a share of the image; None when there was no valid box.
+        boxes: valid boxes of an episode; None when none were asked for.
+        valid_boxes: share of episodes with at least one valid box; None as above.
+        questions: how many there were.
+        intervals: 95 % bootstrap interval over questions of each figure that is not None.
+    """
+
+    accuracy: float
+    iog30: float | None
+    mean_iou: float | None
+    box_area: float | None
+    boxes: float | None
+    valid_boxes: float | None
+    questions: int
+    intervals: Mapping[str, Interval]
+
+    def figure(self, name: str) -> float | None:
+        """A figure of `FIGURES`."""
+        value: float | None = getattr(self, name)
+        return value
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON writes it: figures, `questions`, and `intervals` as pairs."""
+        return {
+            **{name: self.figure(name) for name in FIGURES},
+            "questions": self.questions,
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+        }
+
+
+def score(
+    question: Question, episodes: Sequence[Episode], *, multiple: int, data: str = "", seconds: float = 0.0
+) -> Scored:
+    """The episodes of one question, scored against its answer and its true regions.
+
+    Args:
+        question: with its annotations.
+        episodes: none of which failed.
+        multiple: the side of one visual token, in pixels of a view.
+        data: the question's fingerprint.
+        seconds: that they took.
+    """
+    return Scored(
+        question.id,
+        question.category,
+        question.answer,
+        tuple(_attempt(question, episode, multiple) for episode in episodes),
+        text=question.text,
+        choices=dict(question.choices) if question.choices is not None else None,
+        regions=tuple(tuple(box.corners for box in levels) for levels in question.regions),
+        image_size=next((episode.image_size for episode in episodes), None),
+        data=data,
+        seconds=seconds,
+    )
+
+
+def _attempt(question: Question, episode: Episode, multiple: int) -> Attempt:
+    usages = [turn.completion.usage for turn in episode.turns]
+    counted = [usage.prompt_tokens for usage in usages if usage is not None]
+    return Attempt(
+        right=bool(accuracy(episode)),
+        answer=episode.answer,
+        stop=episode.stop.value,
+        grounding=measured(episode, question.regions),
+        boxes=tuple(box.corners for box in episode.boxes),
+        texts=tuple(turn.completion.text for turn in episode.turns),
+        problems=tuple(turn.problem.value for turn in episode.turns if turn.problem),
+        tokens=sum(turn.completion.tokens for turn in episode.turns),
+        visual_tokens=visual_tokens(episode, multiple),
+        prompt_tokens=sum(counted) if counted else None,
+    )
+
+
+def visual_tokens(episode: Episode, multiple: int) -> int:
+    """Visual tokens that an episode was shown: a view counts again only where a context begins anew with it.
+
+    Args:
+        episode: any.
+        multiple: the side of one visual token, in pixels of a view.
+    """
+    total, before = 0, None
+    for turn in episode.turns:
+        shown = turn.context.messages
+        if before is not None and shown[: len(before)] == before:
+            shown = shown[len(before) :]
+        total += sum(
+            (view.size[0] // multiple) * (view.size[1] // multiple) for message in shown for view in message.views
+        )
+        before = turn.context.messages
+    return total
+
+
+def summarise(scored: Sequence[Scored], *, seed: int = 0) -> Summary:
+    """The figures of these questions, each question counting once however often it was asked.
+
+    Raises:
+        ValueError: there are no questions.
+    """
+    if not scored:
+        raise ValueError("there are no questions to summarise")
+    columns = {name: [v for one in scored if (v := one.figure(name)) is not None] for name in FIGURES}
+    means = {name: fmean(values) if values else None for name, values in columns.items()}
+    return Summary(
+        accuracy=means.pop("accuracy") or 0.0,
+        **means,
+        questions=len(scored),
+        intervals={name: bootstrap_interval(values, seed=seed) for name, values in columns.items() if values},
+    )
