@@ -15,7 +15,7 @@ from foveate.questions.scenes import SceneConfig, Scenes
 QUESTIONS = Scenes(SceneConfig(size=256, view_pixels=56 * 56), seed=3, length=11)[:]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -30,7 +30,7 @@ class Asked:
         if text.startswith("locate"):
             self.locating.append(seed)
             if len(self.locating) > self.until:
-                raise Killed
+                raise KilledError
             return ("0, 0, 112, 112", "0, 0, 56, 56", "none")[seed % 3]
         return str(seed % 10)
 
@@ -64,7 +64,7 @@ def test_a_run_that_was_ended_goes_on_with_what_is_left(tmp_path, cut, probed):
         try:
             result = run(folder, script, probed=probed)
             break
-        except Killed:
+        except KilledError:
             ends += 1
         assert len(folder.finished) > len(before)
         if cut:  # the machine stopped while the last line was being written
