@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 from foveate.episodes import Episode, run_episodes
 from foveate.families import load
+from foveate.jsonl import read_rows
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.recipes import Recipe, dump_recipe, load_recipe, recipe_names
 from foveate.regions import Box
 from foveate.rewards import TERMS
-from foveate.traces import read_rows
 from foveate.training import StepReport, Trainer, TrainingError
 from foveate.training import update as update_module
 from foveate.training.checkpoints import CheckpointError, checkpoints

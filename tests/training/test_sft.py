@@ -12,11 +12,11 @@ from tests.models import random_vlm
 
 from foveate.episodes import Episode
 from foveate.families import load
+from foveate.jsonl import read_rows
 from foveate.objectives import nll_loss
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.recipes import Recipe, load_recipe
 from foveate.regions import Box
-from foveate.traces import read_rows
 from foveate.training import StepReport, Trainer
 from foveate.training.checkpoints import checkpoints
 from foveate.training.packing import packed_logprobs

@@ -14,7 +14,7 @@ from typing import Any
 from foveate.episodes import Episode
 from foveate.errors import FoveateError
 from foveate.evaluation.scoring import Scored
-from foveate.traces import append_rows, read_rows, replace_json, replace_rows
+from foveate.jsonl import append_rows, mend_rows, read_rows, replace_json, replace_rows
 
 
 class EvaluationFolderError(FoveateError, ValueError):
@@ -46,10 +46,8 @@ class EvaluationFolder:
         elif path.is_dir() and any(path.iterdir()):
             raise EvaluationFolderError(f"{path} holds something that is no evaluation: name another folder")
         path.mkdir(parents=True, exist_ok=True)
-        rows = read_rows(self._rows)
-        if self._rows.exists():
-            replace_rows(self._rows, rows)  # a last line that was cut off would spoil the next
-        self.finished: dict[str, Scored] = {row["id"]: Scored.from_json(row) for row in rows}
+        mend_rows(self._rows)
+        self.finished: dict[str, Scored] = {row["id"]: Scored.from_json(row) for row in read_rows(self._rows)}
         if not self._note.exists():
             self._write_note()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import foveate
 from foveate.evaluation.runner import Evaluation
-from foveate.traces import replace_json, replace_rows
+from foveate.jsonl import replace_json, replace_rows
 
 
 def score_record(evaluation: Evaluation, *, model: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:

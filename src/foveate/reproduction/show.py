@@ -12,11 +12,11 @@ from rich.table import Table as RichTable
 
 from foveate.evaluation.joint import overall
 from foveate.evaluation.probes import CROP_ALONE, REPLACEMENTS, UNCHANGED
+from foveate.jsonl import read_rows
 from foveate.recipes import Recipe, load_recipe
 from foveate.reproduction.plan import Estimate, Plan, RowPlan, Run
 from foveate.reproduction.schema import COUNTS, PROBED, Column, sources
 from foveate.runs import stage_folders
-from foveate.traces import read_rows
 
 _PROBES = len((UNCHANGED, CROP_ALONE, *REPLACEMENTS))
 _STEPS_AT_EITHER_END = 10

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foveate.evaluation.scores import source_commit
+from foveate.jsonl import read_rows
 from foveate.questions.readers import load_questions
 from foveate.questions.scenes import Scenes
 from foveate.questions.schema import Question
@@ -20,7 +21,6 @@ from foveate.study.bases import checkpoint_of
 from foveate.study.design import Base, Method
 from foveate.study.measures import drawn, measures, recipe_of
 from foveate.study.results import Cell, write_cell
-from foveate.traces import read_rows
 from foveate.training import Trainer
 from foveate.training.checkpoints import checkpoints, forget_optimizer, steps_done
 from foveate.training.order import order_of

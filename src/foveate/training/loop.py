@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from foveate.episodes import Group
 from foveate.errors import FoveateError
 from foveate.families.base import VLM
+from foveate.jsonl import append_rows, drop_rows_from
 from foveate.questions.lazy import LazyQuestions
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, StageName, dump_recipe, load_recipe
-from foveate.traces import append_rows, drop_rows_from
 from foveate.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from foveate.training.learner import Learner
 from foveate.training.metrics import Clock

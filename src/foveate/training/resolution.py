@@ -22,12 +22,12 @@ from foveate.episodes import Episode, run_episodes
 from foveate.errors import FoveateError
 from foveate.generators.base import Generator, Sampling
 from foveate.images import ImageError, PixelBudget, fit_size, open_image
+from foveate.jsonl import append_rows, read_rows, replace_rows
 from foveate.protocols import Direct
 from foveate.protocols.answers import is_right
 from foveate.questions.schema import Question
 from foveate.questions.writing import write_questions
 from foveate.regions import Size
-from foveate.traces import append_rows, read_rows, replace_rows
 
 Unchanged = Literal["drop", "keep"]
 """What becomes of questions whose answer no level changes: left out, or kept at the lowest level.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from foveate.traces import append_rows, drop_rows_from, read_rows, replace_rows
+from foveate.jsonl import append_rows, drop_rows_from, mend_rows, read_rows, replace_rows
 
 ROWS = [{"step": 0, "text": "déjà vu"}, {"step": 1, "text": "a\u2028b\x85c\nd"}, {"step": 2, "text": "日本"}]
 
@@ -31,3 +31,18 @@ def test_rows_are_replaced_and_dropped(tmp_path):
     drop_rows_from(path, 2)
     assert read_rows(path) == ROWS[:2]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_after_a_cut_anywhere_a_mended_file_takes_more_rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    mend_rows(path)
+    assert not path.exists()
+    append_rows(path, ROWS)
+    content = path.read_bytes()
+    for cut in range(len(content) + 1):
+        path.write_bytes(content[:cut])
+        left = read_rows(path)
+        mend_rows(path)
+        append_rows(path, ROWS[:1])
+        assert read_rows(path) == [*left, ROWS[0]]
+        assert path.read_bytes().endswith(b"}\n")
