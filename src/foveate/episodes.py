@@ -18,8 +18,8 @@ from foveate.regions import Box, Point, box_area
 
 __all__ = ["Episode", "Group", "StopReason", "Turn", "episode_chunks", "run_episodes"]
 
-HELD_PIXELS = 2**29
-"""Of originals that are in memory at the same time (1.6 GB): 8K pictures come in chunks of sixteen."""
+HELD_PIXELS = 2**28
+"""Of originals that are in memory at the same time (0.8 GB): 8K pictures come in chunks of nine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,20 @@ def bench_update(
 
 
 @friendly
+def bench_reading(
+    quick: Annotated[bool, typer.Option("--quick", help="60 questions instead of 1,000.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Decodes and memory of an evaluation on 8K pictures, without a model. Linux only.
+
+    Example: `foveate bench reading --json reading.json`
+    """
+    from foveate.bench import reading
+
+    reading.main(quick=quick, json_path=json_file)
+
+
+@friendly
 def bench_rollout(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer sizes and repeats; under two minutes.")] = False,
     json_file: Json = None,
