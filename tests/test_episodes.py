@@ -144,6 +144,17 @@ def test_each_picture_is_opened_once_and_let_go():
     assert len(groups) == 5
 
 
+@pytest.mark.parametrize(("bound", "chunks"), [(1, [1] * 7), (3, [3, 3, 1]), (2.5, [3, 3, 1]), (100, [5, 2])])
+def test_originals_in_memory_stay_under_a_bound(monkeypatch, bound, chunks):
+    monkeypatch.setattr("foveate.episodes.HELD_PIXELS", int(bound * 1120 * 840))
+    seen = []
+    groups = run_episodes(
+        questions(7), LocateThenAnswer(), ScriptedGenerator(by_seed), n=3, at_once=5, on_progress=seen.append
+    )
+    assert seen == chunks
+    assert said(groups) == said(run_episodes(questions(7), LocateThenAnswer(), ScriptedGenerator(by_seed), n=3))
+
+
 def test_crops_are_cut_from_the_original_pixels():
     rng = np.random.default_rng(0)
     original = Image.fromarray(rng.integers(0, 256, (840, 1120, 3), np.uint8))
