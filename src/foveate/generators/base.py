@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections.abc
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from foveate.context import Context
 from foveate.protocols.base import Completion, FamilyTraits
@@ -38,6 +41,18 @@ class Request:
     seeds: tuple[int, ...]
 
 
+class Arrival(NamedTuple):
+    """A completion, and where it belongs: the index of its request, and of its seed within it."""
+
+    request: int
+    sample: int
+    completion: Completion
+
+
+Arrivals = collections.abc.Generator[Arrival, None, None]
+"""Completions as they arrive. Closing it stops what is still being asked."""
+
+
 class Generator(ABC):
     """Continues contexts."""
 
@@ -46,6 +61,26 @@ class Generator(ABC):
     def family(self) -> FamilyTraits:
         """What protocols need to know of the model that answers."""
 
+    @property
+    def identity(self) -> str:
+        """What besides context, seed and sampling a reply depends on, so that recorded replies of another model are
+        not taken for its own. Empty where the generator cannot tell.
+        """
+        return ""
+
     @abstractmethod
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """One list per request, one completion per seed, in order."""
+
+    def arriving(self, requests: Sequence[Request], sampling: Sampling) -> Arrivals:
+        """The same completions, each as soon as it is there, in any order; by default all of them at the end."""
+        for i, completions in enumerate(self.generate(requests, sampling)):
+            for j, completion in enumerate(completions):
+                yield Arrival(i, j, completion)
+
+
+def in_order(requests: Sequence[Request], arrivals: Arrivals) -> list[list[Completion]]:
+    """What `generate` returns, from what arrived. Each completion must arrive exactly once."""
+    with closing(arrivals):
+        there = {(arrival.request, arrival.sample): arrival.completion for arrival in arrivals}
+    return [[there[i, j] for j in range(len(request.seeds))] for i, request in enumerate(requests)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from foveate.families.base import VLM, Encoded, Family
-from foveate.generators.base import Generator, Request, Sampling
+from foveate.generators.base import Arrival, Arrivals, Generator, Request, Sampling, in_order
 from foveate.protocols.base import Completion, FinishReason
 
 
@@ -36,18 +36,18 @@ class LocalGenerator(Generator):
         """The family of the model."""
         return self._vlm.family
 
-    @torch.no_grad()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """See `Generator.generate`. Placeholder and padding tokens are never sampled."""
-        if not requests:
-            return []
+        return in_order(requests, self.arriving(requests, sampling))
+
+    def arriving(self, requests: Sequence[Request], sampling: Sampling) -> Arrivals:
+        """See `Generator.arriving`: batch by batch."""
         encoded = [self.family.encode(request.context) for request in requests]
-        results: list[list[Completion]] = [[] for _ in requests]
-        for batch in self._batches(encoded, requests):
+        for batch in self._batches(encoded, requests) if requests else ():
             replies = self._run([encoded[i] for i in batch], [requests[i].seeds for i in batch], sampling)
             for index, completions in zip(batch, replies, strict=True):
-                results[index] = completions
-        return results
+                for j, completion in enumerate(completions):
+                    yield Arrival(index, j, completion)
 
     def _batches(self, encoded: Sequence[Encoded], requests: Sequence[Request]) -> Iterator[list[int]]:
         """Indices of contexts that go together: of similar length, within both limits."""
@@ -64,6 +64,7 @@ class LocalGenerator(Generator):
             samples += more
         yield batch
 
+    @torch.no_grad()
     def _run(
         self, encoded: Sequence[Encoded], seeds: Sequence[tuple[int, ...]], sampling: Sampling
     ) -> list[list[Completion]]:

@@ -1,0 +1,382 @@
+"""Generation by any server that speaks OpenAI's chat completions: vLLM, SGLang, transformers, OpenAI, gateways.
+
+Left out: streaming (a reply is read when it is whole), logprobs and token ids (so it cannot train a policy).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from foveate.context import Context
+from foveate.families.presets import EndpointFamily, endpoint_family, guess_family
+from foveate.generators.base import Arrival, Arrivals, Generator, Request, Sampling, in_order
+from foveate.generators.chat import chat_messages, read_reply
+from foveate.generators.faults import EndpointError, Remedy, RequestError, fault_of_status
+from foveate.generators.pacing import Breaker, Pace, backoff
+from foveate.generators.spending import Account, Prices, Spent
+from foveate.protocols.base import Completion, FinishReason
+
+logger = logging.getLogger(__name__)
+
+NO_KEY = "none"
+"""Sent where a server of one's own wants no key: the client insists on one."""
+LONGEST_WAIT = 600.0
+"""Seconds. A server that asks for more (a daily limit is reached) is not waited for."""
+_LIMITS = ("max_tokens", "max_completion_tokens")
+"""Names of the limit on new tokens: everybody's, and that of OpenAI's reasoning models, which refuse the other."""
+_MENDS = {
+    401: "Check the API key.",
+    402: "The account has no credit left.",
+    403: "Check the API key, and what it may use.",
+    404: "Check the URL, which mostly ends in /v1, and the model's name: URL/models lists those that are served.",
+    405: "Check the URL, which mostly ends in /v1.",
+    429: "The account's quota is used up.",
+}
+_GO_ON = "Replies that were recorded are kept: run it again to go on."
+
+
+class EndpointGenerator(Generator):
+    """Asks an endpoint, one request per context and seed, several at a time.
+
+    What may pass (a rate limit, a server's error, a broken connection, a reply that cannot be read) is asked again,
+    with growing pauses or after the one that the server asks for. A request that cannot be answered becomes a
+    completion that `FAILED`, with the reason as its text; only what concerns every request is raised. The seed goes
+    out when decoding is not greedy. Optional parameters that the server refuses by name are left out from then on
+    (`refused`).
+
+    Args:
+        url: of the API; the client adds `/chat/completions`.
+        model: as the server calls it.
+        family: how the model is spoken to.
+        api_key: never written to a message or a file.
+        concurrency: requests at a time.
+        requests_per_minute: at most; no limit where None.
+        timeout: seconds for one whole reply.
+        retries: further tries of a request that failed for what may pass.
+        first_backoff: seconds before the first of them; doubled for each further one.
+        jpeg_quality: of the pictures that are sent; lossless PNG where None.
+        failures_in_a_row: requests without a reply, one after the other, that end the run; three times the
+            concurrency, and at least 20, where None.
+        extra: further fields of every request's body.
+
+    Raises:
+        ImportError: the client is not installed.
+        EndpointError: the URL is none.
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        family: EndpointFamily,
+        *,
+        api_key: str = NO_KEY,
+        concurrency: int = 8,
+        requests_per_minute: float | None = None,
+        timeout: float = 120.0,
+        retries: int = 6,
+        first_backoff: float = 1.0,
+        jpeg_quality: int | None = None,
+        failures_in_a_row: int | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise ImportError('asking an endpoint needs its client: pip install "foveate[endpoint]"') from error
+        if concurrency < 1 or retries < 0 or timeout <= 0 or first_backoff < 0:
+            raise ValueError("needs concurrency >= 1, retries >= 0, timeout > 0 and first_backoff >= 0")
+        if requests_per_minute is not None and requests_per_minute <= 0:
+            raise ValueError(f"requests_per_minute is {requests_per_minute}: nothing could be asked")
+        if jpeg_quality is not None and not 1 <= jpeg_quality <= 95:
+            raise ValueError(f"jpeg_quality is {jpeg_quality}, not 1 to 95")
+        address = url.rstrip("/").removesuffix("/chat/completions")
+        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+            raise EndpointError(f"{url!r} is not the URL of an endpoint, such as http://localhost:8000/v1")
+        self.model = model
+        self._family = family
+        self._shown_url = _without_secrets(address)
+        self._api_key = api_key
+        self._concurrency = concurrency
+        self._timeout = timeout
+        self._retries = retries
+        self._first_backoff = first_backoff
+        self._jpeg_quality = jpeg_quality
+        self._extra = dict(extra or {})
+        self._client = openai.OpenAI(base_url=address, api_key=api_key, timeout=timeout, max_retries=0)
+        self._pace = Pace(requests_per_minute)
+        self._breaker = Breaker(failures_in_a_row or max(20, 3 * concurrency))
+        self._account = Account()
+        self._refused: set[str] = set()
+        self._adapting = Lock()
+
+    @property
+    def family(self) -> EndpointFamily:
+        """How the model is spoken to."""
+        return self._family
+
+    @property
+    def identity(self) -> str:
+        """The model, and what decides how it is shown pictures and asked; not the URL, which may change."""
+        shown = "png" if self._jpeg_quality is None else f"jpeg {self._jpeg_quality}"
+        return f"{self.model} {shown} {sorted(self._extra.items())}"
+
+    @property
+    def spent(self) -> Spent:
+        """Requests and tokens so far."""
+        return self._account.spent
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Parameters that the server does not take. Without `temperature` decoding is as it likes: scores say so."""
+        return tuple(sorted(self._refused))
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """See `Generator.generate`.
+
+        Raises:
+            EndpointError: the endpoint cannot answer at all.
+        """
+        return in_order(requests, self.arriving(requests, sampling))
+
+    def arriving(self, requests: Sequence[Request], sampling: Sampling) -> Arrivals:
+        """See `Generator.arriving`: each reply when it comes.
+
+        Raises:
+            EndpointError: the endpoint cannot answer at all.
+        """
+        jobs = deque(_jobs(requests, self._jpeg_quality))
+        expected = len(jobs)
+        arrivals: SimpleQueue[Arrival | BaseException] = SimpleQueue()
+        stop = Event()
+
+        def work() -> None:
+            try:
+                while not stop.is_set():
+                    try:
+                        i, j, asked, seed = jobs.popleft()
+                    except IndexError:
+                        return
+                    completion = self._answer(asked, seed, sampling, stop)
+                    if completion is None:
+                        return
+                    arrivals.put(Arrival(i, j, completion))
+            except BaseException as error:
+                arrivals.put(error)
+
+        # Daemons: whoever presses Ctrl-C does not wait for replies that are still on their way.
+        threads = [Thread(target=work, daemon=True) for _ in range(min(self._concurrency, expected))]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in range(expected):
+                arrival = arrivals.get()
+                if isinstance(arrival, BaseException):
+                    raise arrival
+                yield arrival
+        finally:
+            stop.set()
+
+    def _answer(self, asked: _Asked, seed: int, sampling: Sampling, stop: Event) -> Completion | None:
+        """One sample, asked until it is answered or given up; None when `stop` was set meanwhile."""
+        failed = 0
+        while True:
+            if not self._pace.take_turn(stop):
+                return None
+            sent = self._parameters(sampling, seed)
+            try:
+                completion = self._ask(asked.messages, sent)
+            except RequestError as fault:
+                if stop.is_set():
+                    return None
+                if self._adapted(fault, sent):
+                    continue
+                if fault.remedy is Remedy.STOP:
+                    raise self._error(fault.reason, _MENDS.get(fault.status or 0, "")) from None
+                failed += 1
+                if fault.remedy is Remedy.ALONE or failed > self._retries:
+                    return self._given_up(fault, failed)
+                if fault.wait is not None:
+                    if fault.wait > LONGEST_WAIT:
+                        raise self._error(f"it asks to wait {fault.wait:,.0f} seconds ({fault.reason})") from None
+                    self._pace.hold(fault.wait)
+                if stop.wait(backoff(failed, self._first_backoff)):
+                    return None
+            else:
+                self._breaker.succeeded()
+                self._account.answered(completion.usage)
+                return completion
+
+    def _ask(self, messages: list[dict[str, Any]], sent: Mapping[str, Any]) -> Completion:
+        """One try.
+
+        Raises:
+            RequestError: it failed.
+        """
+        import httpx2
+        import openai
+
+        self._account.asked()
+        deadline = time.monotonic() + self._timeout
+        body = bytearray()
+        create = self._client.chat.completions.with_streaming_response.create
+        try:
+            # The client's own timeout is between two bytes: a server may keep a request alive for ever.
+            with create(model=self.model, messages=messages, extra_body=self._extra, **sent) as response:  # type: ignore[arg-type]
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise RequestError.again(f"no whole reply within {self._timeout:g} seconds")
+                kind = response.headers.get("content-type", "")
+        except openai.APIStatusError as error:
+            answered = self._breaker.answered
+            raise fault_of_status(
+                error.status_code, error.response.headers, error.response.text, answered=answered
+            ) from None
+        except (openai.APITimeoutError, httpx2.TimeoutException):
+            raise RequestError.again(f"no reply within {self._timeout:g} seconds") from None
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            raise self._connection_fault(error) from None
+        return read_reply(bytes(body), kind)
+
+    def _connection_fault(self, error: Exception) -> RequestError:
+        root = list(_causes(error))[-1]
+        reason = f"the connection failed: {str(root) or type(root).__name__}"
+        for cause in _causes(error):
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return RequestError(Remedy.STOP, reason)
+            # Once it has answered, a server that is not there is one that is being started again.
+            if isinstance(cause, (ConnectionRefusedError, socket.gaierror)) and not self._breaker.answered:
+                return RequestError(Remedy.STOP, f"{reason}. Nothing answers there: start the server, or mend the URL")
+        return RequestError.again(reason)
+
+    def _parameters(self, sampling: Sampling, seed: int) -> dict[str, Any]:
+        """How tokens are drawn, in the words that the server takes."""
+        optional: dict[str, float] = {"temperature": sampling.temperature}
+        if sampling.temperature > 0:
+            optional["seed"] = seed & 0x7FFFFFFF  # some servers hold it in 32 bits
+        limit = _LIMITS[_LIMITS[0] in self._refused]
+        sent = {name: value for name, value in optional.items() if name not in self._refused}
+        return {**sent, limit: sampling.max_new_tokens}
+
+    def _adapted(self, fault: RequestError, sent: Mapping[str, Any]) -> bool:
+        """Whether the fault was a parameter that is not sent from now on."""
+        name = next((name for name in sent if fault.rejects(name)), None)
+        if name is None or name == _LIMITS[-1]:  # without any limit a reply might have no end
+            return False
+        with self._adapting:
+            if name not in self._refused:
+                self._refused.add(name)
+                logger.warning("%s does not take %r for %s: not sent any more", self._shown_url, name, self.model)
+        return True
+
+    def _given_up(self, fault: RequestError, tries: int) -> Completion:
+        self._account.failed()
+        alone = fault.remedy is Remedy.ALONE
+        if self._breaker.failed(alone=alone):
+            raise self._error(f"{self._breaker.limit} requests in a row got no reply, the last one for: {fault.reason}")
+        reason = fault.reason if alone else f"{fault.reason} ({tries} tries)"
+        return Completion((), (), self._cleaned(reason), FinishReason.FAILED)
+
+    def _error(self, reason: str, mend: str = "") -> EndpointError:
+        said = (f"{self._shown_url}, model {self.model!r}: {reason}", mend, _GO_ON)
+        return EndpointError(self._cleaned(" ".join(f"{part.rstrip('. ')}." for part in said if part)))
+
+    def _cleaned(self, text: str) -> str:
+        """Without the key: servers quote it back."""
+        return text if self._api_key == NO_KEY else text.replace(self._api_key, "***")
+
+
+class _Asked:
+    """A context and its messages, which the first thread that needs them makes, once for all samples."""
+
+    def __init__(self, context: Context, jpeg_quality: int | None) -> None:
+        self._context = context
+        self._jpeg_quality = jpeg_quality
+        self._messages: list[dict[str, Any]] | None = None
+        self._making = Lock()
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        with self._making:
+            if self._messages is None:
+                self._messages = chat_messages(self._context, self._jpeg_quality)
+            return self._messages
+
+
+def _jobs(requests: Sequence[Request], jpeg_quality: int | None) -> Iterator[tuple[int, int, _Asked, int]]:
+    for i, request in enumerate(requests):
+        asked = _Asked(request.context, jpeg_quality)
+        for j, seed in enumerate(request.seeds):
+            yield i, j, asked, seed
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _without_secrets(url: str) -> str:
+    """Without user, password and query, which may hold a key."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def endpoint_generator(
+    url: str,
+    model: str,
+    *,
+    family: str | None = None,
+    max_pixels: int | None = None,
+    api_key_env: str = "OPENAI_API_KEY",
+    concurrency: int = 8,
+    requests_per_minute: float | None = None,
+    timeout: float = 120.0,
+    retries: int = 6,
+    jpeg_quality: int | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> EndpointGenerator:
+    """An `EndpointGenerator` from the plain values of a command line; its docstring has what is not said here.
+
+    Args:
+        family: a preset of `families.presets`; guessed from the model's name where None (the generator's
+            `family.name` says what was guessed).
+        max_pixels: of a view, instead of the preset's.
+        api_key_env: the environment variable that holds the key. Unset, the default one means that none is wanted.
+
+    Raises:
+        ImportError: the client is not installed.
+        EndpointError: the URL is none, or the variable that was named is not set.
+        UnsupportedModelError: there is no such family.
+    """
+    key = os.environ.get(api_key_env, "").strip()
+    if not key and api_key_env != "OPENAI_API_KEY":
+        raise EndpointError(f"the environment variable {api_key_env} holds no API key: set it, or name another")
+    traits = endpoint_family(family or guess_family(model))
+    return EndpointGenerator(
+        url,
+        model,
+        traits if max_pixels is None else traits.with_max_pixels(max_pixels),
+        api_key=key or NO_KEY,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        timeout=timeout,
+        retries=retries,
+        jpeg_quality=jpeg_quality,
+        extra=extra,
+    )
+
+
+__all__ = ["EndpointError", "EndpointGenerator", "Prices", "Spent", "endpoint_generator"]
