@@ -1,4 +1,4 @@
-"""Training and evaluation as a command line starts them: model, data and recipe from what was typed."""
+"""Training as a command line starts it: model, data and recipe from what was typed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import json
 import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 import foveate
 from foveate.evaluation.grounding import grounding_of
-from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.families import EMBEDDED, VLM, load
-from foveate.generators import LocalGenerator, Sampling
 from foveate.questions.readers import load_questions
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
@@ -94,44 +92,6 @@ def _stage_in(folder: Path, recipe: Recipe) -> StageName:
         if own == folder:
             return stage
     raise RecipeError(f"{folder} no longer says by its name which stage of {recipe.name!r} it is: give --recipe")
-
-
-def evaluate_model(
-    recipe: Recipe,
-    model: str,
-    data: str,
-    *,
-    limit: int | None = None,
-    samples: int = 1,
-    temperature: float = 0.0,
-    seed: int = 0,
-    probed: bool = False,
-    counting: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
-) -> Evaluation:
-    """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
-
-    Args:
-        model: as `load_policy` takes it.
-        data: as `load_data` takes it; scenes are others than those that training on scenes uses.
-        limit: only the first questions.
-        temperature: 0 is greedy.
-        probed: whether the answer turns are asked again with other crops in place of theirs.
-        counting: given the number of questions, a context whose value is called with those finished since.
-    """
-    vlm = load_policy(model)
-    questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
-    with counting(len(questions)) if counting else nullcontext() as progress:
-        return evaluate(
-            questions,
-            recipe.build_protocol(vlm.family.budget),
-            LocalGenerator(vlm),
-            samples=samples,
-            sampling=Sampling(temperature, recipe.rollout.max_new_tokens),
-            seed=seed,
-            keep=0,
-            probed=probed,
-            on_progress=progress,
-        )
 
 
 class Standing(NamedTuple):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from foveate.cli.common import AskedBy, Json, Model, Seed, Set, console, friendly
+from foveate.cli.common import AskedBy, EndpointSet, EndpointUrl, Json, Model, Seed, Set, console, friendly
+
+if TYPE_CHECKING:
+    from foveate.evaluation.runner import Evaluation
 
 
 @friendly
@@ -15,6 +20,9 @@ def evaluate(
     data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or 'scenes'.")],
     model: Model = "tiny",
     recipe: AskedBy = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="direct, locate or zoom (or another of a recipe), instead of the recipe's own.")
+    ] = None,
     settings: Set = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples per question.")] = 1,
@@ -23,11 +31,20 @@ def evaluate(
     probes: Annotated[
         bool, typer.Option("--probes", help="Ask the answer turns again with other crops: up to 5 answers a question.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the evaluation. The same command goes on with it, and asks nothing again."),
+    ] = None,
+    endpoint: EndpointUrl = None,
+    endpoint_settings: EndpointSet = None,
     json_file: Json = None,
 ) -> None:
     """Score a model: answers, and where it looked when the data has true boxes.
 
-    Example: `foveate eval --model runs/hart --data test.jsonl --json scores.json`
+    Example: `foveate eval --model runs/hart --data test.jsonl --out runs/hart/eval`
+
+    A model at any OpenAI-compatible API, here with training-free zooming:
+    `foveate eval --endpoint http://localhost:8000/v1 --model qwen2.5-vl-7b --protocol zoom --data test.jsonl`
 
     --probes says whether it uses its crops: what becomes of the accuracy with noise, the true region's crop or one of a
     random place in their place (noise, true_crop, random_crop), and with the crops alone (crop_alone).
@@ -35,17 +52,25 @@ def evaluate(
     from functools import partial
 
     from foveate.display import counting
-    from foveate.evaluation.probes import probe_figures
     from foveate.evaluation.scores import write_scores
-    from foveate.evaluation.scoring import FIGURES
-    from foveate.runs import evaluate_model, recipe_for
+    from foveate.evaluations import Endpoint, evaluate_model
+    from foveate.runs import recipe_for
 
-    resolved = recipe_for(model, recipe, settings or [])
+    there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
+    overrides = [*([f"protocol.name={_PROTOCOLS.get(protocol, protocol)}"] if protocol else []), *(settings or [])]
+    resolved = recipe_for(model if there is None else "tiny", recipe, overrides)
     console.print(f"asked by the recipe {resolved.name}, protocol {resolved.protocol.name}", highlight=False)
+    if there:
+        out = out or Path("runs", "eval", _slug(f"{model}-{resolved.protocol.name}-{data}"))
+        guessed = "" if there.family else " (a guess: --endpoint-set family=...)"
+        spoken = f"spoken to as {there.generator(model).family.name}{guessed}"
+        console.print(f"{model} at {endpoint}, {spoken}; written down in {out}", highlight=False)
     result = evaluate_model(
         resolved,
         model,
         data,
+        endpoint=there,
+        out=out,
         limit=limit,
         samples=samples,
         temperature=temperature,
@@ -53,6 +78,27 @@ def evaluate(
         probed=probes,
         counting=partial(counting, console, "asking"),
     )
+    print_evaluation(result)
+    if out is not None:
+        console.print(f"scores in {out / 'scores.json'}", highlight=False)
+    if json_file is not None:
+        write_scores(json_file, result, model=model, more={"recipe": resolved.name})
+
+
+_PROTOCOLS = {"locate": "locate_answer"}
+"""What is shorter to type."""
+
+
+def _slug(name: str) -> str:
+    """A name as a folder may have it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-100:]
+
+
+def print_evaluation(result: Evaluation) -> None:
+    """The figures, what the answers came from, and what must not be overlooked."""
+    from foveate.evaluation.probes import probe_figures
+    from foveate.evaluation.scoring import FIGURES
+
     for name in FIGURES:
         value = result.summary.figure(name)
         if value is not None:
@@ -66,8 +112,12 @@ def evaluate(
             said = f"{name:12} {figures['accuracy']:.3f}   ({figures['change']:+.3f}, {figures['questions']} questions)"
             console.print(said, highlight=False)
     console.print(f"{result.summary.questions} questions; episodes ended: {result.stops}", highlight=False)
-    if json_file is not None:
-        write_scores(json_file, result, model=model, more={"recipe": resolved.name})
+    if result.failed:
+        name, reason = next(iter(result.failed.items()))
+        failed = (
+            f"[red]{len(result.failed)} questions failed[/red] and are in no figure; the same command asks them again"
+        )
+        console.print(f"{failed}. The first, {name}: {escape(reason)}", highlight=False)
 
 
 @friendly

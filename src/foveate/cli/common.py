@@ -30,6 +30,19 @@ AskedBy = Annotated[
         help="Whose protocol and pixel budgets to use. Default: a run's own, as its last stage was trained; else hart.",
     ),
 ]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option("--endpoint", metavar="URL", help="Ask --model at this OpenAI-compatible API instead of loading it."),
+]
+EndpointSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--endpoint-set",
+        metavar="SETTING=VALUE",
+        help="family (qwen2.5-vl, qwen3-vl, internvl, generic, tiny; guessed from the name), concurrency, "
+        "requests_per_minute, timeout, retries, api_key_env, jpeg_quality, prompt_price, completion_price (a million).",
+    ),
+]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides the order of questions and every sample.")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from foveate.families.qwen2_5_vl import Qwen25VL
 EMBEDDED = "tiny"
 """The name of the model that ships with the package."""
 
+_MEBIBYTE = 2**20
 _HUB_ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 _NEEDED = (
     ("the configuration", ("config.json",)),
@@ -73,6 +75,27 @@ def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: to
         weights = _weights(path, config, revision, dtype)
     weights.eval()  # dropout stays off in training too: old and new log-probs must be of one function
     return VLM(weights, family)
+
+
+def checkpoint_digest(vlm: VLM) -> str:
+    """What tells the checkpoint that a model was loaded from apart from others; "" where it was loaded from none.
+
+    Of a folder, its weights: the size of each file, and its first and last mebibyte, which any training changes. So a
+    copy is the same and a retrained one is not. Of the hub, its id and commit.
+    """
+    path = Path(str(vlm.model.name_or_path))
+    if not path.is_dir():
+        commit = getattr(vlm.model.config, "_commit_hash", None)
+        return f"{vlm.model.name_or_path}@{commit}" if commit else ""
+    digest = hashlib.sha256()
+    for file in sorted(path.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as weights:
+            digest.update(weights.read(_MEBIBYTE))
+            weights.seek(max(0, size - _MEBIBYTE))
+            digest.update(weights.read())
+    return digest.hexdigest()
 
 
 def _checkpoint(model: str | Path) -> str:

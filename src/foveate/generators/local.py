@@ -24,10 +24,14 @@ class LocalGenerator(Generator):
         vlm: the model and its family.
         max_prefill_tokens: contexts of one prefill batch, padding included.
         max_samples: samples decoded at once.
+        identity: of the weights, as `Generator.identity` says; weights that change have none.
     """
 
-    def __init__(self, vlm: VLM, *, max_prefill_tokens: int = 16_384, max_samples: int = 256) -> None:
+    def __init__(
+        self, vlm: VLM, *, max_prefill_tokens: int = 16_384, max_samples: int = 256, identity: str = ""
+    ) -> None:
         self._vlm = vlm
+        self._identity = identity
         self._max_prefill_tokens = max_prefill_tokens
         self._max_samples = max_samples
 
@@ -35,6 +39,11 @@ class LocalGenerator(Generator):
     def family(self) -> Family:
         """The family of the model."""
         return self._vlm.family
+
+    @property
+    def identity(self) -> str:
+        """As it was given."""
+        return self._identity
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """See `Generator.generate`. Placeholder and padding tokens are never sampled."""

@@ -10,12 +10,13 @@ from rich.console import Console
 
 from foveate.display import TrainingDisplay, counting
 from foveate.evaluation.scores import write_scores
+from foveate.evaluations import evaluate_model
 from foveate.families import EMBEDDED
 from foveate.generators import LocalGenerator
 from foveate.questions.readers import find_file
 from foveate.reproduction.plan import Measurement, Plan, Run
 from foveate.reproduction.schema import ReproductionError, sources
-from foveate.runs import SCENES, evaluate_model, load_data, load_policy, start
+from foveate.runs import SCENES, load_data, load_policy, start
 from foveate.training.resolution import select_resolutions
 
 Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]

@@ -1,0 +1,190 @@
+"""Evaluations as a command line starts them: who answers what, and where it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from foveate.evaluation.folder import EvaluationFolder
+from foveate.evaluation.runner import Evaluation, evaluate
+from foveate.evaluation.scores import score_record
+from foveate.evaluation.setup import fields_of
+from foveate.families import checkpoint_digest
+from foveate.generators import Generator, LocalGenerator, Sampling
+from foveate.generators.endpoint import EndpointError, EndpointGenerator, endpoint_generator
+from foveate.generators.recorded import RecordedGenerator
+from foveate.generators.spending import Prices
+from foveate.recipes import Recipe
+from foveate.runs import HELD_OUT_SEED, load_data, load_policy
+
+
+class Endpoint(BaseModel):
+    """A model that answers elsewhere, and how it is asked; see `endpoint_generator`.
+
+    Prices are per million tokens, in whatever currency.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    url: str
+    family: str | None = None
+    concurrency: PositiveInt = 8
+    requests_per_minute: PositiveFloat | None = None
+    timeout: PositiveFloat = 120.0
+    retries: NonNegativeInt = 6
+    api_key_env: str = "OPENAI_API_KEY"
+    jpeg_quality: PositiveInt | None = None
+    prompt_price: NonNegativeFloat | None = None
+    completion_price: NonNegativeFloat | None = None
+
+    @classmethod
+    def of(cls, url: str, settings: Sequence[str] = ()) -> Endpoint:
+        """From settings as they are typed, such as `concurrency=16`.
+
+        Raises:
+            EndpointError: there is no such setting, or a value does not fit; each is named.
+        """
+        values = {}
+        for setting in settings:
+            name, equals, value = setting.partition("=")
+            if not equals:
+                raise EndpointError(f"{setting!r} is no setting: write it as concurrency=16")
+            values[name.strip()] = value.strip()
+        try:
+            return cls(url=url, **values)  # type: ignore[arg-type]  # texts, which pydantic reads
+        except ValidationError as error:
+            wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
+            known = ", ".join(name for name in cls.model_fields if name != "url")
+            raise EndpointError(f"the endpoint's settings cannot be used: {wrong}. There are {known}") from None
+
+    def generator(self, model: str) -> EndpointGenerator:
+        """Who answers there under a model's name."""
+        settings = self.model_dump(exclude={"prompt_price", "completion_price"})
+        return endpoint_generator(model=model, **settings)
+
+    @property
+    def prices(self) -> Prices | None:
+        """None where neither was given."""
+        if self.prompt_price is None and self.completion_price is None:
+            return None
+        return Prices(self.prompt_price or 0.0, self.completion_price or 0.0)
+
+
+def answerer(model: str, endpoint: Endpoint | None = None) -> Generator:
+    """Who answers: a model at an endpoint, by its name there, or one in this process, as `load_policy` takes it."""
+    if endpoint:
+        return endpoint.generator(model)
+    vlm = load_policy(model)
+    return LocalGenerator(vlm, identity=checkpoint_digest(vlm))
+
+
+@contextmanager
+def writing_down(
+    generator: Generator, out: Path | None, inputs: Mapping[str, Any]
+) -> Iterator[tuple[Generator, EvaluationFolder | None]]:
+    """An evaluation's folder, and the generator with its replies recorded there; without a folder, as it is.
+
+    Raises:
+        EvaluationFolderError: the folder is another evaluation's.
+        RecordError: another process is writing to it.
+    """
+    if out is None:
+        yield generator, None
+        return
+    folder = EvaluationFolder(out, inputs)
+    with RecordedGenerator(generator, out / "replies.jsonl") as recorded:
+        yield recorded, folder
+
+
+def evaluate_model(
+    recipe: Recipe,
+    model: str,
+    data: str,
+    *,
+    endpoint: Endpoint | None = None,
+    out: Path | None = None,
+    limit: int | None = None,
+    samples: int = 1,
+    temperature: float = 0.0,
+    seed: int = 0,
+    probed: bool = False,
+    counting: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
+) -> Evaluation:
+    """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
+
+    Args:
+        model: as `answerer` takes it.
+        data: as `load_data` takes it; scenes are others than those that training on scenes uses.
+        endpoint: where the model answers; in this process where None.
+        out: a folder that holds the evaluation, which the same call goes on with whenever it was ended; the scores
+            stand in it at the end.
+        limit: only the first questions.
+        temperature: 0 is greedy.
+        probed: whether the answer turns are asked again with other crops in place of theirs.
+        counting: given the number of questions, a context whose value is called with those finished since.
+    """
+    generator = answerer(model, endpoint)
+    questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
+    protocol = recipe.build_protocol(generator.family.budget)
+    sampling = Sampling(temperature, recipe.rollout.max_new_tokens)
+    inputs = {
+        "model": model,
+        "identity": generator.identity,
+        "data": data,
+        "protocol": fields_of(protocol),
+        "sampling": fields_of(sampling),
+        "samples": samples,
+        "seed": seed,
+        "probed": probed,
+    }
+    with writing_down(generator, out, inputs) as (asked, folder):
+        with counting(len(questions)) if counting else nullcontext() as progress:
+            result = evaluate(
+                questions,
+                protocol,
+                asked,
+                samples=samples,
+                sampling=sampling,
+                seed=seed,
+                keep=0,
+                probed=probed,
+                folder=folder,
+                on_progress=progress,
+            )
+        if folder:
+            more = {"recipe": recipe.name, "data": data, **costs(result, generator, endpoint)}
+            folder.finish(score_record(result, model=model, more=more), result.failed)
+    return result
+
+
+def costs(result: Evaluation, generator: Generator, endpoint: Endpoint | None) -> dict[str, Any]:
+    """What a score file says of an endpoint: where it is, what it would not take, and what the answers cost.
+
+    The cost is of the questions' own turns, whenever they were asked, at the prices that were given; tries that failed
+    and probes are not in it.
+    """
+    if endpoint is None or not isinstance(generator, EndpointGenerator):
+        return {}
+    attempts = [attempt for scored in result.scored for attempt in scored.attempts]
+    shown, written = sum(a.prompt_tokens or 0 for a in attempts), sum(a.tokens for a in attempts)
+    said: dict[str, Any] = {
+        "url": generator.url,
+        "refused_parameters": generator.refused,
+        "prompt_tokens": shown,
+        "completion_tokens": written,
+    }
+    if endpoint.prices:
+        said["cost"] = (shown * endpoint.prices.prompt + written * endpoint.prices.completion) / 1e6
+    return {"endpoint": said}

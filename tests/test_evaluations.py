@@ -1,0 +1,87 @@
+"""Evaluations as a command line starts them."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from foveate.evaluation.folder import EvaluationFolderError
+from foveate.evaluations import Endpoint, answerer, evaluate_model
+from foveate.families import checkpoint_digest, load
+from foveate.generators import EndpointError, LocalGenerator, RecordError
+from foveate.generators.recorded import RecordedGenerator
+from foveate.recipes import load_recipe
+from foveate.runs import load_data
+
+DEMO = load_recipe("demo")
+
+
+def test_scenes_that_are_evaluated_on_are_none_that_were_trained_on() -> None:
+    for seed in (0, 3):
+        scored = evaluate_model(load_recipe("hart", ["rollout.max_new_tokens=8"]), "tiny", "scenes", limit=2, seed=seed)
+        trained_on = {load_data("scenes", seed=other, length=1)[0].id.split("-")[-2] for other in range(10)}
+        assert not {one.id.split("-")[-2] for one in scored.scored} & trained_on
+
+
+def test_a_folder_holds_the_evaluation_and_nothing_is_asked_twice(tmp_path, monkeypatch):
+    first = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True)
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert scores["summary"] == json.loads(json.dumps(first.summary.to_json()))
+    assert scores["setup"]["data_sha256"] == first.setup["data_sha256"]
+    assert (scores["model"], scores["recipe"], scores["data"], scores["failed"]) == ("tiny", "demo", "scenes", 0)
+    assert set(scores["probes"]) == set(first.probes or {})
+    assert len((tmp_path / "run" / "questions.jsonl").read_text().splitlines()) == 5
+
+    monkeypatch.setattr(LocalGenerator, "_run", lambda *arguments: pytest.fail("asked again"))
+    again = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True)
+    assert again.scored == first.scored
+    (tmp_path / "run" / "questions.jsonl").unlink()  # as if it was ended before the first chunk was whole
+    recorded = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True)
+    assert recorded.scored == first.scored
+
+
+def test_a_folder_is_of_one_model_and_one_process(tmp_path):
+    out = tmp_path / "run"
+    evaluate_model(DEMO, "tiny", "scenes", limit=1, out=out)
+    with pytest.raises(EvaluationFolderError, match="another protocol"):
+        evaluate_model(load_recipe("grpo"), "tiny", "scenes", limit=1, out=out)
+    with pytest.raises(EvaluationFolderError, match="another seed"):
+        evaluate_model(DEMO, "tiny", "scenes", limit=1, seed=1, out=out)
+    with RecordedGenerator(answerer("tiny"), out / "replies.jsonl"), pytest.raises(RecordError, match="in use"):
+        evaluate_model(DEMO, "tiny", "scenes", limit=1, out=out)
+
+
+def test_a_checkpoint_is_told_by_its_weights(tmp_path):
+    vlm = load("tiny")
+    vlm.save(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    with torch.no_grad():
+        next(vlm.model.parameters()).add_(1e-3)
+    vlm.save(tmp_path / "c")
+    same, copied, trained = (checkpoint_digest(load(tmp_path / name)) for name in "abc")
+    assert same == copied != trained
+    vlm.model.name_or_path = "nowhere"
+    assert checkpoint_digest(vlm) == ""
+
+
+def test_an_endpoints_settings_are_read_as_they_are_typed():
+    endpoint = Endpoint.of("http://localhost:1/v1", ["concurrency=16", "family=qwen3-vl", "prompt_price=2.5"])
+    assert (endpoint.concurrency, endpoint.family, endpoint.timeout) == (16, "qwen3-vl", 120.0)
+    assert (endpoint.prices.prompt, endpoint.prices.completion) == (2.5, 0)
+    assert endpoint.generator("m").family.name == "qwen3-vl"
+    assert Endpoint.of("http://localhost:1/v1").prices is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("concurrency", "is no setting: write it as concurrency=16"),
+        ("concurrency=0", "concurrency: Input should be greater than 0"),
+        ("speed=9", "speed: Extra inputs are not permitted. There are family, concurrency"),
+        ("timeout=soon", "timeout: Input should be a valid number"),
+    ],
+)
+def test_a_setting_that_is_none(setting, message):
+    with pytest.raises(EndpointError, match=message):
+        Endpoint.of("http://localhost:1/v1", [setting])
