@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from foveate.cli.common import AskedBy, EndpointSet, EndpointUrl, Json, Model, Seed, Set, console, friendly
+from foveate.cli.common import (
+    AskedBy,
+    AskedIn,
+    EndpointSet,
+    EndpointUrl,
+    Json,
+    Model,
+    Seed,
+    Set,
+    console,
+    friendly,
+    in_protocol,
+)
 
 if TYPE_CHECKING:
     from foveate.evaluation.runner import Evaluation
@@ -20,9 +32,7 @@ def evaluate(
     data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or 'scenes'.")],
     model: Model = "tiny",
     recipe: AskedBy = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="direct, locate or zoom (or another of a recipe), instead of the recipe's own.")
-    ] = None,
+    protocol: AskedIn = None,
     settings: Set = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples per question.")] = 1,
@@ -57,8 +67,7 @@ def evaluate(
     from foveate.runs import recipe_for
 
     there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
-    overrides = [*([f"protocol.name={_PROTOCOLS.get(protocol, protocol)}"] if protocol else []), *(settings or [])]
-    resolved = recipe_for(model if there is None else "tiny", recipe, overrides)
+    resolved = recipe_for(model if there is None else "tiny", recipe, [*in_protocol(protocol), *(settings or [])])
     console.print(f"asked by the recipe {resolved.name}, protocol {resolved.protocol.name}", highlight=False)
     if there:
         out = out or Path("runs", "eval", _slug(f"{model}-{resolved.protocol.name}-{data}"))
@@ -83,10 +92,6 @@ def evaluate(
         console.print(f"scores in {out / 'scores.json'}", highlight=False)
     if json_file is not None:
         write_scores(json_file, result, model=model, more={"recipe": resolved.name})
-
-
-_PROTOCOLS = {"locate": "locate_answer"}
-"""What is shorter to type."""
 
 
 def _slug(name: str) -> str:
@@ -126,7 +131,10 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     model: Model = "tiny",
     recipe: AskedBy = None,
+    protocol: AskedIn = None,
     choices: Annotated[str | None, typer.Option(help="Options separated by '|': 'red|green|blue'.")] = None,
+    endpoint: EndpointUrl = None,
+    endpoint_settings: EndpointSet = None,
     out: Annotated[Path | None, typer.Option(help="Where the annotated picture goes.")] = None,
 ) -> None:
     """Ask one question about one picture; prints the answer and draws where the model looked.
@@ -135,12 +143,13 @@ def ask(
     """
     from PIL import Image
 
-    from foveate.episodes import run_episodes
+    from foveate.episodes import StopReason, run_episodes
     from foveate.evaluation.pictures import annotated
-    from foveate.generators import LocalGenerator, Sampling
+    from foveate.evaluations import Endpoint, answerer
+    from foveate.generators import EndpointError, Sampling
     from foveate.images import open_image
     from foveate.questions.schema import Question, choice_letters
-    from foveate.runs import load_policy, recipe_for
+    from foveate.runs import recipe_for
 
     target = out or image.with_name(f"{image.stem}-answered.png")
     if target.suffix.lower() not in Image.registered_extensions():
@@ -148,11 +157,14 @@ def ask(
     options = [option.strip() for option in choices.split("|")] if choices else None
     lettered = dict(zip(choice_letters(len(options)), options, strict=True)) if options else None
     asked = Question(id=image.name, image=image, text=question, answer="", choices=lettered)
-    resolved = recipe_for(model, recipe)
-    vlm = load_policy(model)
-    protocol = resolved.build_protocol(vlm.family.budget)
+    there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
+    resolved = recipe_for(model if there is None else "tiny", recipe, in_protocol(protocol))
+    generator = answerer(model, there)
     sampling = Sampling(0.0, resolved.rollout.max_new_tokens)
-    [[_, [episode]]] = run_episodes([asked], protocol, LocalGenerator(vlm), sampling=sampling)
+    asking = resolved.build_protocol(generator.family.budget)
+    [[_, [episode]]] = run_episodes([asked], asking, generator, sampling=sampling)
+    if episode.stop is StopReason.FAILED:
+        raise EndpointError(f"no reply: {episode.turns[-1].completion.text}")
     answer = episode.answer
     if lettered and answer:
         answer = f"{answer} ({lettered[answer]})"

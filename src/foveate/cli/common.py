@@ -30,6 +30,12 @@ AskedBy = Annotated[
         help="Whose protocol and pixel budgets to use. Default: a run's own, as its last stage was trained; else hart.",
     ),
 ]
+AskedIn = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol", help="direct, locate or zoom (or another that recipes name), instead of the recipe's own."
+    ),
+]
 EndpointUrl = Annotated[
     str | None,
     typer.Option("--endpoint", metavar="URL", help="Ask --model at this OpenAI-compatible API instead of loading it."),
@@ -64,6 +70,11 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from error
 
     return run
+
+
+def in_protocol(name: str | None) -> list[str]:
+    """What `--protocol` sets of a recipe."""
+    return [f"protocol.name={'locate_answer' if name == 'locate' else name}"] if name else []
 
 
 def write_json(path: Path | None, figures: Any) -> None:
