@@ -29,9 +29,9 @@ class Asker:
 
     Attributes:
         decode: the text of tokens that the generator sampled.
-        max_new_tokens: of each turn. An answer may be as long as its task allows where that is more; where it is less,
-            what the task gets is cut, which is what it would have been under the limit: in some protocols nobody knows
-            before a reply whether it is the answer.
+        max_new_tokens: of each turn, or what the task allows where that is more. Where the task allows less, what it
+            gets is cut, to what it would have been under the limit: a turn's own limit could not be the task's, since
+            in some protocols nobody knows before a reply whether it is the answer.
         batch_size: questions whose pictures are held in memory, and that are asked, at once.
         traces: a folder to whose files (one JSONL a task) the episodes are appended; None keeps none.
     """

@@ -31,7 +31,7 @@ class Options(Section):
         recipe: a shipped one's name or a file; None for the model's own, as `foveate eval` takes it.
         protocol: another than the recipe's.
         min_pixels: of the full image; the recipe's where None, and so on.
-        max_new_tokens: of every turn but the answer's, which gets the task's where that is more.
+        max_new_tokens: of every turn, or the task's where that is more; the task's cuts the answer alone.
         traces: a folder for the episodes, one JSONL file a task.
         batch_size: questions asked at once.
         device: where the model goes; a GPU where there is one, where None.
