@@ -39,12 +39,14 @@ def command(*words):
     assert result.exit_code == 0, result.output
 
 
-def lmms_eval(work, out, *more, model_args=(), tasks=tuple(TASKS), start=("-m",)):
+def lmms_eval(
+    work, out, *more, model_args=(), tasks=tuple(TASKS), start=("-m",), folder=Path(__file__).parent / "task"
+):
     """Runs it in a process of its own; all that it printed."""
     words = [
         *("lmms_eval", "--model", "foveate", "--tasks", ",".join(tasks)),
         *("--model_args", ",".join([f"pretrained={MODEL}", *model_args])),
-        *("--include_path", str(Path(__file__).parent / "task"), "--batch_size", "16"),
+        *("--include_path", str(folder), "--batch_size", "16"),
         *("--log_samples", "--output_path", str(out), *more),
     ]
     alone = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(work / "hf"), "ACCELERATE_USE_CPU": "1"}
@@ -134,6 +136,49 @@ def test_two_processes_give_the_answers_of_one(work, tmp_path):
     assert shared == answers(work, tmp_path / "one")
     asked = [{row["doc_id"] for row in read_rows(traces / f"rank-{rank}" / f"{OPEN}.jsonl")} for rank in (0, 1)]
     assert asked == [set(range(0, 21, 2)), set(range(1, 21, 2))]
+
+
+VSTAR = """
+include: {shipped}
+task: vstar_of_scenes
+dataset_path: parquet
+dataset_kwargs:
+  data_files:
+    test: {data}
+test_split: test
+"""
+
+
+def test_a_task_that_ships_with_lmms_eval_is_asked_in_its_own_words_about_its_own_pixels(work, tmp_path):
+    """V*'s words, options and scorer, on scenes in place of its photographs, which are not to be had here."""
+    datasets = pytest.importorskip("datasets")
+    shipped = Path(importlib.util.find_spec("lmms_eval").submodule_search_locations[0]) / "tasks" / "vstar_bench"
+    asked = read_rows(work / "choices" / "questions.jsonl")[:4]
+    rows = [
+        {
+            "image": str(work / "choices" / row["image"]),
+            "text": " ".join([row["question"], *(f"({letter}) {text}" for letter, text in row["choices"].items())]),
+            "label": row["answer"],
+            "category": "direct_attributes",
+            "question_id": row["id"],
+        }
+        for row in asked
+    ]
+    data = tmp_path / "vstar.parquet"
+    datasets.Dataset.from_list(rows).cast_column("image", datasets.Image()).to_parquet(data)
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    (tasks / "vstar.yaml").write_text(VSTAR.format(shipped=shipped / "vstar_bench.yaml", data=data))
+    traces = tmp_path / "traces"
+    arguments = [f"traces={traces}", "protocol.without_region=full_image"]
+    logged(work, tmp_path / "out", model_args=arguments, tasks=["vstar_of_scenes"], folder=tasks)
+    closing = "Answer with the option's letter from the given choices directly."
+    for row, trace in zip(asked, read_rows(traces / "vstar_of_scenes.jsonl"), strict=True):
+        options = [f"{letter}. {text}" for letter, text in row["choices"].items()]
+        assert trace["text"] == "\n".join([row["question"], *options, closing])
+        assert trace["image_size"] == [1024, 1024]
+        assert len(trace["turns"]) == 2
+        assert trace["returned"] == trace["turns"][1]["text"] != ""
 
 
 def test_an_unknown_argument_is_named(work, tmp_path):
