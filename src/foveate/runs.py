@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+import torch
+
 import foveate
 from foveate.evaluation.grounding import grounding_of
 from foveate.families import EMBEDDED, VLM, load
@@ -42,12 +44,12 @@ def load_data(data: str, *, seed: int = 0, length: int = 100_000) -> Sequence[Qu
     return Scenes(SceneConfig(), seed=seed, length=length) if data == SCENES else load_questions(data)
 
 
-def load_policy(model: str) -> VLM:
-    """A checkpoint folder, a hub id, the embedded `"tiny"`, or a run folder.
+def load_policy(model: str, *, dtype: torch.dtype = torch.float32) -> VLM:
+    """A checkpoint folder, a hub id, the embedded `"tiny"`, or a run folder; its weights as `dtype`.
 
     Of a run folder the newest checkpoint is meant, of the last stage that has one.
     """
-    return load(_newest_checkpoint(model) or model)
+    return load(_newest_checkpoint(model) or model, dtype=dtype)
 
 
 def _newest_checkpoint(model: str) -> Path | None:

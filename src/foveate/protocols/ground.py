@@ -52,7 +52,7 @@ class GroundThenAnswer(Protocol):
         if not turns:
             view = subject.full_view(self.view_budget)
             asked = prompts.ground(question, family.frame, view.size, family.box_style)
-            return Ask(Context.user(view, asked, system=prompts.ground_system(family.box_style)))
+            return Ask(Context.user(view, asked, system=prompts.ground_system(question, family.box_style)))
         last = turns[-1]
         shown = _brought(subject, last, self.view_budget, self.crop_budget)
         final = len(turns) == self.turns - 1
@@ -78,8 +78,8 @@ class GroundUntilAnswered(Protocol):
     as the answer. Since any turn may answer, all show the choices.
 
     Before the last turn an answer is final where it stands in `\boxed{}`, in `<answer>` or under the key "answer",
-    even beside coordinates; of a reply without coordinates, also where it is the letter of a choice. In the short style
-    several numbers are a box, and anything else is the answer.
+    even beside coordinates; of a reply without coordinates, also where it is the letter of a choice, or the question is
+    verbatim and asks for no such mark. In the short style several numbers are a box, and anything else is the answer.
 
     Attributes:
         turns: generations per episode, at most.
@@ -104,7 +104,7 @@ class GroundUntilAnswered(Protocol):
         if not turns:
             view = subject.full_view(self.view_budget)
             asked = prompts.ground_freely(question, family.frame, view.size, family.box_style, brought="first")
-            system = prompts.ground_freely_system(family.box_style, self.turns - 1)
+            system = prompts.ground_freely_system(question, family.box_style, self.turns - 1)
             return Ask(Context.user(view, asked, system=system))
         last = turns[-1]
         if not last.located:
@@ -138,7 +138,8 @@ class GroundUntilAnswered(Protocol):
             return parse_answer(text, choices) if last or not pointed else None
         if (said := said_explicitly(text)) is not None:
             return parse_answer(said, choices)
-        if last or (choices is not None and not written_boxes(text)):
+        unmarked = choices is not None or subject.question.verbatim
+        if last or (unmarked and not written_boxes(text)):
             return parse_answer(text, choices)
         return None
 

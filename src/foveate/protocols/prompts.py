@@ -27,13 +27,14 @@ def locate(question: Question, frame: Frame, shown: Size, box_style: str, max_bo
     )
 
 
-def ground_system(box_style: str) -> str | None:
+def ground_system(question: Question, box_style: str) -> str | None:
     """MGPO's system message: coordinates first, which bring an enlarged crop, then the answer."""
     if box_style == "short":
         return None
     return (
         "You answer questions about images that are shown to you at low resolution. First give the coordinates of the "
-        "key area as JSON: you are then shown that area enlarged, cut from the original. Then answer in \\boxed{}."
+        "key area as JSON: you are then shown that area enlarged, cut from the original. "
+        f"Then answer{_boxed(question)}."
     )
 
 
@@ -69,15 +70,15 @@ def answer_grounded(question: Question, box_style: str, *, cropped: bool) -> str
     return "\n".join([brought, *_question(question)])
 
 
-def ground_freely_system(box_style: str, areas: int) -> str | None:
+def ground_freely_system(question: Question, box_style: str, areas: int) -> str | None:
     """The system message of MGPO's general form: an answer as soon as there can be one, coordinates until then."""
     if box_style == "short":
         return None
     times = "once" if areas == 1 else f"up to {areas} times"
     return (
-        "You answer questions about images that are shown to you at low resolution. Answer in \\boxed{} as soon as you "
-        f"can. Until then you may, {times}, give the coordinates of the key area of the image shown last, as JSON "
-        "instead of an answer: you are then shown that area enlarged, cut from the original."
+        f"You answer questions about images that are shown to you at low resolution. Answer{_boxed(question)} as soon "
+        f"as you can. Until then you may, {times}, give the coordinates of the key area of the image shown last, as "
+        "JSON instead of an answer: you are then shown that area enlarged, cut from the original."
     )
 
 
@@ -147,7 +148,7 @@ def reference_answer(question: Question, box_style: str) -> str:
     return question.answer if box_style == "short" else f"\\boxed{{{question.answer}}}"
 
 
-def zoom_system(frame: Frame, shown: Size, box_style: str, calls: int) -> str | None:
+def zoom_system(question: Question, frame: Frame, shown: Size, box_style: str, calls: int) -> str | None:
     """LFPC's system message: the crop tool, how it is called, and how often it may be."""
     if box_style == "short":
         return None
@@ -157,7 +158,7 @@ def zoom_system(frame: Frame, shown: Size, box_style: str, calls: int) -> str | 
         "You answer questions about an image that is shown to you at low resolution. You may call the tool `crop` "
         f"{times} to see a region of it at full resolution. To call it, reply with\n"
         '<tool_call>{"name": "crop", "arguments": {"bbox_2d": [x1, y1, x2, y2]}}</tool_call>\n'
-        f"and nothing after it; the coordinates are {where}. When you have seen enough, answer in \\boxed{{}}."
+        f"and nothing after it; the coordinates are {where}. When you have seen enough, answer{_boxed(question)}."
     )
 
 
@@ -170,14 +171,14 @@ def zoom_result(question: Question, box_style: str, left: int) -> str:
     """What comes with a crop."""
     if box_style == "short":
         return f"zoom {question.text}"
-    return f"The region, at full resolution. {_calls_left(left)}"
+    return f"The region, at full resolution. {_calls_left(question, left)}"
 
 
-def zoom_error(problem: Problem, box_style: str, left: int) -> str:
+def zoom_error(question: Question, problem: Problem, box_style: str, left: int) -> str:
     """What comes back for a call that could not be carried out: what was wrong with it, and the mend."""
     if box_style == "short":
         return "zoom"
-    return f"Error: {_MENDS[problem]} {_calls_left(left)}"
+    return f"Error: {_MENDS[problem]} {_calls_left(question, left)}"
 
 
 _MENDS = {
@@ -190,13 +191,20 @@ _MENDS = {
 }
 
 
-def _calls_left(left: int) -> str:
+def _calls_left(question: Question, left: int) -> str:
     if not left:
-        return "You have no call left: answer now in \\boxed{}."
+        return f"You have no call left: answer now{_boxed(question)}."
     return "You have one call left." if left == 1 else f"You have {left} calls left."
 
 
+def _boxed(question: Question) -> str:
+    """Where the answer is to stand; a verbatim question says so itself."""
+    return "" if question.verbatim else " in \\boxed{}"
+
+
 def _question(question: Question) -> list[str]:
+    if question.verbatim:
+        return [question.text]
     asked = f"Question: {question.text}"
     if question.choices:
         letter = "Answer with the letter of the right choice in \\boxed{}."

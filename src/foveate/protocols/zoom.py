@@ -46,7 +46,7 @@ class ZoomTool(Protocol):
         question, family = subject.question, subject.family
         if not turns:
             view = subject.full_view(self.view_budget)
-            system = prompts.zoom_system(family.frame, view.size, family.box_style, self.max_calls)
+            system = prompts.zoom_system(question, family.frame, view.size, family.box_style, self.max_calls)
             return Ask(Context.user(view, prompts.zoom_question(question, family.box_style), system=system))
         last = turns[-1]
         if not last.located:
@@ -58,7 +58,7 @@ class ZoomTool(Protocol):
         if last.boxes:
             crop = subject.crop_view(last.boxes[0], self.crop_budget or self.view_budget)
             return Ask(last.context.replied(said, crop, prompts.zoom_result(question, family.box_style, left)))
-        wrong = prompts.zoom_error(last.problem or Problem.NO_BOX, family.box_style, left)
+        wrong = prompts.zoom_error(question, last.problem or Problem.NO_BOX, family.box_style, left)
         return Ask(last.context.replied(said, wrong))
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:

@@ -32,6 +32,9 @@ class Question:
             count, None where it is not known. Who may see them is as for the regions.
         view_pixels: at most so many pixels of the full image are shown, whatever the protocol's budget, as chosen for
             this question (LFPC, `training.resolution`); None for the protocol's. Crops are not concerned.
+        verbatim: the text holds its options, if it has any, and says how to answer: where the answer is asked for it
+            stands as it is, with no choice and no instruction about the answer's form added, and a scorer that knows
+            the text reads the reply (another harness's task).
     """
 
     id: str
@@ -43,6 +46,7 @@ class Question:
     category: str | None = None
     view_pixels: int | None = None
     points: tuple[Point, ...] | None = None
+    verbatim: bool = False
 
     def without_annotations(self) -> Question:
         """The same question with no true box and no true point in it."""
