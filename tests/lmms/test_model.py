@@ -13,12 +13,13 @@ import types
 import pytest
 from tests.scripted import picture
 
+from foveate.evaluations import evaluate_model
 from foveate.jsonl import read_rows
 from foveate.lmms import manifest
 from foveate.lmms.options import OptionsError
 from foveate.lmms.requests import TaskError
 from foveate.questions.scenes import SceneConfig, export, scene
-from foveate.runs import evaluate_model, recipe_for
+from foveate.runs import recipe_for
 
 
 @dataclasses.dataclass
