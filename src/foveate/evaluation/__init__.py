@@ -16,6 +16,7 @@ from foveate.evaluation.report import Case, first_cases, write_report
 from foveate.evaluation.runner import FIGURES, Evaluation, Summary, evaluate
 from foveate.evaluation.scores import write_scores
 from foveate.evaluation.statistics import bootstrap_interval
+from foveate.protocols.answers import extract_choice
 
 __all__ = [
     "CROP_ALONE",
@@ -34,6 +35,7 @@ __all__ = [
     "bootstrap_interval",
     "data_url",
     "evaluate",
+    "extract_choice",
     "first_cases",
     "grounding_of",
     "iog_hit",
