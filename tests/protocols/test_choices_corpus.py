@@ -11,9 +11,7 @@ from foveate.evaluation import extract_choice
 from foveate.protocols import parse_answer
 
 CORPUS = Path(__file__).parent / "corpus"
-ROWS = [
-    json.loads(line) for name in ("choices", "choices_held_out") for line in (CORPUS / f"{name}.jsonl").open("rb")
-]
+ROWS = [json.loads(line) for name in ("choices", "choices_held_out") for line in (CORPUS / f"{name}.jsonl").open("rb")]
 COLOURS = {"A": "red", "B": "blue", "C": "green", "D": "yellow"}
 
 

@@ -20,8 +20,8 @@ _CONDITION = re.compile(
 )
 _IF = re.compile(r"\b(?:if|whether|unless)\b", re.IGNORECASE)
 _IF_ASKED = re.compile(r"\bif (?:i|you) (?:had|have|must|want|were asked)[\w ]{0,30},?", re.IGNORECASE)
-_JOINED = re.compile(r"or|and|/|&|,|或|和", re.IGNORECASE)
-_ARTICLE = re.compile(r"(?:la|le|die|el) (?=\S)")
+_APART = re.compile(r"[.!?:\n]|\b(?:no|wait|actually|rather|correction)\b", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?:(?:la|le|die|el|a|o) )?(?:opción|opção|opzione) |(?:la|le|die|el) (?=\S)")
 
 
 def parse_answer(text: str, choices: Mapping[str, str] | None) -> str | None:
@@ -92,8 +92,7 @@ def _of_marked(reply: str, marked: list[Marked], choose: Chooser) -> str | None:
     letter = _of_final(last.said, choose)
     if len(marked) > 1:
         before = marked[-2]
-        between = tidied(reply[before.end : last.start])
-        if _JOINED.fullmatch(between) and _of_final(before.said, choose) != letter:
+        if not _APART.search(reply, before.end, last.start) and _of_final(before.said, choose) != letter:
             return None
     return letter
 
@@ -111,7 +110,7 @@ def _announced(text: str, choose: Chooser) -> str | None:
     """The letter after the last "the answer is" that says one."""
     for led in reversed(led_statements(text)):
         said = _ARTICLE.sub("", led.said)
-        if not said or said == "a":  # cut off after an article
+        if not said or (said == "a" and said not in choose.texts):  # cut off after an article
             continue
         letter = choose.statement(said, led=True)
         condition = _CONDITION.search(_IF_ASKED.sub("", led.before))

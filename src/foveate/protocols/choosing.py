@@ -22,24 +22,35 @@ _HEDGE = re.compile(
 )
 _UNLIKE = re.compile(
     r"\b(?:not|no|never|neither|nor|without|except|instead|rather|than|unlike|or|either|whether|if|but|maybe|might"
-    r"|could|may|with|perhaps|possibly|more|less|most|while|whereas|cannot|unless|isn't|aren't|wasn't|n't|vs|versus)\b"
+    r"|could|may|with|used to|hardly|barely|far|almost|nearly|quite|once|lacks?|over|under|sure|certain|confident|perhaps|possibly|more|less|most|while|whereas|cannot|unless|isn't|aren't|wasn't|n't|vs|versus)\b"
     r"|n't\b|\?|不|没|無|无|非|或|还是|和",
     re.IGNORECASE,
 )
-_VERB = re.compile(
-    r"\b(?:is|are|was|were|be|says?|reads?|shows?|appears?|looks|seems?|contains?|has|have|count|counted|see|rated"
-    r"|made|total|would say|think)\b|'s\b|=|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]",
+_PLAIN = re.compile(
+    r"\w(?:'s|'d say| (?:is|are|was|were|be|says?|reads?|shows?|appears?|looks|seems?|contains?|has|have|holds|wears"
+    r"|counted|count|see|points|faces|think|say)\b|:)"
+    r"(?: (?:to be|like|that|it is|it's))?(?: \w+ing\b)?"
+    r"(?: (?:rated|made|called|named|labell?ed|painted|located|colou?red|parked)\b)?(?: (?:on|in|at|of|as|to)\b)?"
+    r"(?: (?:an?|the|about|approximately|around|roughly|likely|clearly|actually|probably|exactly|indeed)\b)* [\"'(#]{0,2}∎"
+    r"|\A(?:(?:an?|the|one)\b ?)?(?:\w+ )?[\"']?∎[\"']?(?: \w+)? (?:is|are|can be seen|stands|would be)\b|= ?∎",
     re.IGNORECASE,
 )
-_FILLER = re.compile(r"\b(?:a|an|the|one|it|about|approximately|around|roughly|current|of|total|people|total)\b|\W+", re.I)
+"""Where an option's text (∎) stands in a sentence that says little else: after its verb, or as its subject."""
+_EASTERN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_FILLER = re.compile(r"\b(?:a|an|the|one|it|about|approximately|around|roughly|current|of|total|people)\b|\W+", re.I)
 _NUMBER = re.compile(rf"\d[\d.,]*\d|\d|\b(?:{'|'.join(list(NUMBER_WORDS)[2:])})\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:an?|the) ", re.IGNORECASE)
+_NOUN_ENDS = (
+    r"(?=[\"')]*(?:[.,;:!?\n]|\Z)| (?:in|on|at|near|by|behind|beside|next|that|which|who|parked|standing|sitting|is|are|isn't"
+    r"|was|visible|here|there|to|from|of|under|inside|outside|and|or|with|not|but|than|nor)\b)"
+)
+"""What may follow a noun that no compound hides in: "a dog", not "a dog house"."""
 _SIDES = frozenset(("left", "right"))
 _WRONG = r"(?:not|n't|wrong|incorrect|false|unlikely|no|never)\b|n't\b"
 _BEFORE_LETTER = re.compile(
     r"(?:(?:so|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion|conclusion"
-    r"|correct|finally|okay|ok|which leaves|so it must be)\b[,:]? ?){0,3}"
-    r"(?:(?:it is|it's|it must be|that's|(?:i|we)(?: would| will|'d)? (?:choose|pick|select|go with|say|answer)"
+    r"|correct|only|out of the four|finally|okay|ok|which leaves|so it must be)\b[,:]? ?){0,3}"
+    r"(?:(?:it is|it's|it must be|it has to be|that's|that would be|the one that (?:matches|fits) is|(?:i'm|i am) going with|(?:i|we)(?: would| will|'d)? (?:choose|pick|select|go with|say|answer)"
     r"|(?:i|we)(?: would| will|'d)? (?:think|believe|say|guess)(?: that)?(?: it is| it's)?|i am sure(?: that)? (?:it's|it is)"
     r"|i'm sure(?: that)? it's|my (?:answer|choice|pick) (?:is|would be)"
     r"|the (?:correct|right|best|final) (?:one|option|choice|answer) is)\b:? ?)?"
@@ -48,10 +59,11 @@ _BEFORE_LETTER = re.compile(
 )
 _AFTER_LETTER = re.compile(
     r"(?:is (?:the )?(?:most )?(?:right|correct|best|appropriate|answer)(?: (?:answer|option|choice|one))?"
-    r"(?:,? (?:as|because|since)\b.*)?|it is|, definitely|, (?:because|since|as)\b.*|(?:because|since)\b.*)?",
+    r"(?:,? (?:as|because|since)\b.*)?|(?:is|would be) my (?:answer|choice|pick)|is what i(?:'d| would) (?:choose|pick|say)|(?:fits|matches)\b[\w ]{0,30}"
+    r"|ist richtig|ist korrekt|est (?:la bonne|correcte?)|es (?:la )?correcta|it is|, definitely|, (?:because|since|as)\b.*|(?:because|since)\b.*)?",
     re.IGNORECASE | re.DOTALL,
 )
-_RIGHT = r"(?: is)? ?:?(?:is )?(?:the )?(?:right|correct|正确|正確)"
+_RIGHT = r"(?: is)? ?:?(?:is )?(?:the )?(?:right|correct|是?正确|是?正確|가 정답|consistent with\b[\w ]{0,30})"
 
 
 @lru_cache(maxsize=4096)
@@ -83,7 +95,10 @@ class Chooser:
         self._ending = re.compile(
             rf"(?:[(,] ?(?:(?i:option|choice|answer|letter) )\(?({one})\)?|\(({one})\))[.!]?\s?\Z"
         )
-        self._verdict = re.compile(rf"(?<![\w'-])(?<!and )(?<!or )(?<!& )(?<!and \()\(?({one})(?![\w'&-])[).:]?(?: 选项)?{_RIGHT}(?!\w)", re.IGNORECASE)
+        self._verdict = re.compile(
+            rf"(?<![\w'-])(?<!and )(?<!or )(?<!& )(?<!and \()\(?({one})(?![\w'&-])[).:]?(?: 选项)?{_RIGHT}",
+            re.IGNORECASE,
+        )
         self._correct = re.compile(rf"(?<![^\W_])correct: ?\(?({one})(?![\w'&-])", re.IGNORECASE)
         several = rf"\(?{one}\)?(?:, ?\(?{one}\)?)*(?:,? (?:and|or) \(?{one}\)?)?"
         self._denied = re.compile(
@@ -92,8 +107,8 @@ class Chooser:
         )
         self._but = re.compile(rf"not (?:option )?{one},? but (?:rather )?(?:option )?\(?({one})(?![{_WORD}])\)?\W*\Z")
         self._closing = re.compile(
-            rf"(?i:\bleaves|\b(?:i|we)(?:'d|'ll| would| will)? (?:choose|pick|select|say|go with)) (?:option )?"
-            rf"\(?({one})\)?[.!]?\s?\Z"
+            rf"(?i:\bleaves|, so|\b(?:i'm|i am) going with|\b(?:i|we)(?:'d|'ll| would| will)? (?:choose|pick|select|say|go with)) (?:option )?"
+            rf"\(?({one})\)?(?: here)?[.!]?\s?\Z"
         )
         self._named = self._text_pattern()
 
@@ -113,8 +128,9 @@ class Chooser:
                 pattern = "|".join([written, *words])
                 pattern = rf"(?<![\w.,:/$€£%+*=-])(?<![+*/-] )(?<!step )(?<!image )(?<!figure )(?<!picture )(?<!option )(?:{pattern})(?![\w'%°-])(?![.,:/]\d| ?[%+*/=°])"
             else:
-                article = r"(?:(?:an?|the|one) )" if _ARTICLE.match(self._folded[letter]) else ""
-                pattern = rf"(?<![{_WORD}]){article}{written}(?![{_WORD}])"
+                noun = bool(_ARTICLE.match(self._folded[letter]))
+                article, end = (r"(?:(?:an?|the|one) )", _NOUN_ENDS) if noun else ("", rf"(?![{_WORD}])")
+                pattern = rf"(?<![{_WORD}]){article}{written}{end}"
             forms.append((len(text), letter, pattern))
         forms.sort(key=lambda form: -form[0])
         if not forms:
@@ -170,7 +186,9 @@ class Chooser:
         """The letters that a text calls right ("B is right, C is wrong")."""
         if self._by_text.keys() & {"right", "correct"}:
             return set()
-        found = {self.lone(match[1]) or match[1] for match in self._verdict.finditer(text) if _closed(text, match.end())}
+        found = {
+            self.lone(match[1]) or match[1] for match in self._verdict.finditer(text) if _closed(text, match.end())
+        }
         return found | {match[1] for match in self._correct.finditer(text) if match[1] in self.texts}
 
     def _exact(self, said: str) -> str | None:
@@ -315,16 +333,24 @@ class Chooser:
         if len(named) != 1 or self._named is None:
             return UNDECIDED if named else None
         (letter,) = named
-        masked = " ".join(self._named.sub(" ∎ ", said).split())
+        masked = " ".join(self._named.sub("∎", said).split())
         if len(masked.split()) > _MOST_WORDS or len(said) > _LONGEST:
             return UNDECIDED
-        if _UNLIKE.search(masked) or _NUMBER.search(masked) or re.search(r"∎ (?:and\b|&)|\band (?:an? |the )?∎", masked):
+        if (
+            _UNLIKE.search(masked)
+            or _NUMBER.search(masked)
+            or re.search(r"∎ (?:and\b|&)|\band (?:an? |the )?∎", masked)
+        ):
             return UNDECIDED
         rest = _FILLER.sub("", masked.replace("∎", ""))
-        if rest and (marked := re.search(rf"(?<!\w)\(?({self._letter})(?:[).:](?: |\Z)|\Z)", masked.rstrip(" ."))):
+        if rest and (
+            marked := re.search(rf"(?<!\w)\(?({self._letter})(?:[).:](?: |(?=∎)|\Z)|\Z)", masked.rstrip(" ."))
+        ):
             before = masked[marked.end() :].startswith("∎") and marked[1] == letter
             return letter if before else UNDECIDED
-        return letter if not rest or _VERB.search(masked) else None
+        counted = value_of_number(self.texts[letter]) is not None and re.fullmatch(r"∎ [^\W\d_]{3,}[.!]?", masked)
+        plain = _PLAIN.search(masked) or counted or (not rest.isascii() and _EASTERN.search(masked))
+        return letter if not rest or plain else None
 
 
 _EAST_ONLY = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af ]+")
@@ -343,7 +369,10 @@ def sentences_last(text: str) -> str:
 def _closed(text: str, position: int) -> bool:
     """Whether a clause ends at a position, or goes on with a reason or with what it is the right one of."""
     return bool(
-        re.match(r"(?: (?:answer|option|choice|one))?(?:\s?[.;!\n]|,? (?:as|because|since)\b|,(?! I)|\s?\Z)", text[position:])
+        re.match(
+            r"(?: (?:answer|option|choice|one)|[的答案选项입니다です]{1,3})?(?:\s?[.;!\n]|,? (?:as|because|since)\b|,(?! I)|\s?\Z)",
+            text[position:],
+        )
     )
 
 

@@ -10,7 +10,9 @@ from typing import NamedTuple
 from foveate.protocols.notation import Entry, entries_of
 from foveate.protocols.tree import Group, Text, plain, spoken, tree_of
 
-_BOXED = re.compile(r"\\{0,2}(?:[b\x08]oxed|fbox)\s{0,3}(?:\{|(?<=d)\s([A-Za-z0-9])(?![A-Za-z0-9]))")  # "\b" may be \x08
+_BOXED = re.compile(
+    r"\\{0,2}(?:[b\x08]oxed|fbox)\s{0,3}(?:\{|(?<=d)\s([A-Za-z0-9])(?![A-Za-z0-9]))"
+)  # "\b" may be \x08
 _BOXED_LONGEST = 1000
 _WRAPPED = re.compile(r"\\(?:text\w*|math\w*|mbox|bf|rm)\s?\{([^{}]*)\}")
 _TAG = re.compile(r"<(?:(final_)?answer|\|begin_of_box\|)>", re.IGNORECASE)
@@ -102,4 +104,3 @@ def _value(entry: Entry, *, closed: bool) -> str:
         elif not (isinstance(item, str) and item in ",\n"):
             return ""
     return " ".join(" ".join(words).split())
-

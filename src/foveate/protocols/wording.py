@@ -10,7 +10,7 @@ from foveate.protocols.final import without_wraps
 
 _UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _EAST = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-_MARKS = str.maketrans("。、【】「」『』“”‘’−", ".,[]\"\"\"\"\"\"''-")  # noqa: RUF001
+_MARKS = str.maketrans("。、【】「」『』“”‘’−", '.,[]""""""\'\'-')  # noqa: RUF001
 _NOTATION = re.compile(
     r"<\|[^|<>\n]{1,40}\|>|</?(?:s|br|em|strong|span|p|i|u)\s?/?>|</?b>(?=.)|</[a-z]\w{0,20}>"  # tags
     r"|\\[()\[\],;:! ]|\\(?=\$)|\*|`{1,3}\w{0,10}(?=\n)|`|__"  # LaTeX, Markdown
@@ -18,7 +18,9 @@ _NOTATION = re.compile(
 _LINE_START = re.compile(r"^[ \t]*(?:[>#•·→]+[ \t]*|[-–—+=✅][ \t]+)+", re.MULTILINE)  # noqa: RUF001
 _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n\s*")
-_SENTENCE = re.compile(r"(?<=\W[A-Z])\. (?=(?:I|We|So|My|Thus|Therefore|Hence)\b)|(?<=[^\W_]{2})[.!?]+[\"')\]]*\s+|(?<=[\"')\]])[.!?]\s+|\n")
+_SENTENCE = re.compile(
+    r"(?<=\W[A-Z])\. (?=(?:I|We|So|My|Thus|Therefore|Hence)\b)|(?<=[^\W_]{2})[.!?]+[\"')\]]*\s+|(?<=[\"')\]])[.!?]\s+|\n"
+)
 
 
 def tidied(text: str) -> str:
@@ -40,13 +42,15 @@ def sentences(text: str) -> list[str]:
 
 
 _WEST = (
-    r"(?<![^\W_])(?P<west>answer|ans|option|choice|conclusion|antwort|r[ée]ponse|respuesta|resposta|risposta|ответ|cevap"
+    r"(?<![^\W_])(?P<west>answer|ans|option|choice|conclusion|pick|letter|selected|selection|output|result|prediction|solution|antwort|lösung|r[ée]ponse|respuesta|resposta|risposta|ответ|cevap|odpowiedź|jawaban|उत्तर"
     r"|đáp án|الإجابة)(?P<many>s\b)?"
-    r"(?: i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question| correcta| correta| corretta| correcte)?[_\"']{0,3}\s?"
+    r"(?: i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}\s?"
     r"(?:(?:'s|is|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])|:|=|→|\.{3}|-(?= )|\. ?(?=\(?[A-Z]\b)|\n)"
     r"[:_\s]{0,8}"
 )
-_EASTERN = r"(?:答案|答え|正解|정답|选项|選項|选择|選擇|选|選)(?:应该|应)?(?:是|为|為|选|選|は|은)? ?:? ?(?=[\"'(\[]?\w)"
+_EASTERN = (
+    r"(?:答案|答え|正解|정답|选项|選項|选择|選擇|选|選)(?:应该|应)?(?:是|为|為|选|選|は|은)? ?:? ?(?=[\"'(\[]?\w)"
+)
 _LEAD = re.compile(f"{_WEST}|{_EASTERN}", re.IGNORECASE)
 
 
