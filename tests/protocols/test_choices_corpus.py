@@ -81,8 +81,8 @@ def test_what_the_letters_are_does_not_matter(letters, letter, style):
     [
         "A ", "A, ", "A. ", "(A) ", "A. red\n", "not A ", "if ", "the answer is ", "the answer is A ", "answer: A\n",
         "\\boxed{A} ", "\\boxed{", "<answer>", "<answer>A", "<think>", "</think>", "<tool_call>", "```python", "red ",
-        "red, ", "is red. ", "答案", "答案是A", "红", "* ", "- ", "> ", "# ", " \n", "$", "\\text{", "'", '"', "''", '"a ',
-        "A or ", "A and A ", "Option A ", "A is right. ", "A: ", "\ufdfa", "é", "😀", "{", '{"answer": "A"} ', "the ",
+        "red, ", "is red. ", "答案", "答案是A", "红", "* ", "- ", "> ", "# ", " \n", "$", "\\text{", "'", '"', "''",
+        '"a ', "A or ", "A and A ", "Option A ", "A is right. ", "A: ", "\ufdfa", "é", "😀", "{", '{"answer": "A"} ',
     ],
 )  # fmt: skip
 def test_a_reply_of_twenty_thousand_characters_ends(piece):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from foveate.protocols.choosing import UNDECIDED, Chooser, chooser
+from foveate.protocols.choosing import Chooser, chooser
 from foveate.protocols.final import Marked, final_answer, keyed_answer, marked_answers
+from foveate.protocols.options import UNDECIDED
 from foveate.protocols.tree import after_thoughts, spoken
 from foveate.protocols.wording import led_statements, sentences, tidied
 
@@ -14,8 +15,8 @@ _LEAD = re.compile(r"\banswer[*_\"']{0,3}\s{0,3}(?:is|would be|should be|must be
 _ASIDE = ("tool_call", "tool_response", "tool_result")
 _CODE = re.compile(r"```(?:python|py)\b")
 _CONDITION = re.compile(
-    r"\b(?:if|whether|unless|not|cannot|could|might|doubt|n't)\b|n't\b|\bor (?:maybe |perhaps |possibly )?(?:the )?"
-    r"(?:correct |right )?$|不$",
+    r"\b(?:if|whether|unless|not|cannot|could|might|doubt|told|said|says?|claims?)\b|n't\b"
+    r"|\bor (?:maybe |perhaps |possibly )?(?:the )?(?:correct |right )?$|不$",
     re.IGNORECASE,
 )
 _IF = re.compile(r"\b(?:if|whether|unless)\b", re.IGNORECASE)
@@ -110,7 +111,7 @@ def _announced(text: str, choose: Chooser) -> str | None:
     """The letter after the last "the answer is" that says one."""
     for led in reversed(led_statements(text)):
         said = _ARTICLE.sub("", led.said)
-        if not said or (said == "a" and said not in choose.texts):  # cut off after an article
+        if not said or (said == "a" and said not in choose.letters):  # cut off after an article
             continue
         letter = choose.statement(said, led=True)
         condition = _CONDITION.search(_IF_ASKED.sub("", led.before))
@@ -126,7 +127,7 @@ def _of_prose(text: str, choose: Chooser) -> str | None:
         last = choose.firmly(lines[-1])
         return last if last in listed and not choose.listed(lines[-1]) else UNDECIDED
     whole = choose.firmly(text)
-    if whole or (whole == UNDECIDED and len(lines) == len(parts) == 1):
+    if whole or (whole == UNDECIDED and len(lines) == 1):
         return whole
     firm = {letter for line in (lines[0], lines[-1]) if (letter := choose.firmly(line))}
     alone = {letter for line in lines if (letter := choose.lone(_bare(line)))}
@@ -139,7 +140,7 @@ def _of_prose(text: str, choose: Chooser) -> str | None:
         return UNDECIDED if _IF.search(_IF_ASKED.sub("", last)) else letter
     if (letter := choose.firmly(last)) is not None:
         return letter
-    return choose.by_words(last) if choose.named(text) == choose.named(last) else None
+    return choose.by_words(last) if choose.options.named(text) == choose.options.named(last) else None
 
 
 def _bare(line: str) -> str:

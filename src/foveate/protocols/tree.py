@@ -83,10 +83,7 @@ _THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>|◁think▷", re.
 
 def after_thoughts(text: str) -> str:
     """What follows the last thought that is over; thoughts are no part of a reply."""
-    last = None
-    for last in _THOUGHT_OVER.finditer(text):
-        pass
-    return text[last.end() :] if last else text
+    return _THOUGHT_OVER.split(text)[-1]
 
 
 def spoken(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A reply as plain words: without the notation around them, divided into sentences, and with what announces an answer."""
+"""A reply as plain words, without the notation around them; its sentences; and what announces an answer in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _LINE_START = re.compile(r"^[ \t]*(?:[>#•·→]+[ \t]*|[-–—+=✅][ \t]+)+"
 _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" ?\n\s*")
 _SENTENCE = re.compile(
-    r"(?<=\W[A-Z])\. (?=(?:I|We|So|My|Thus|Therefore|Hence)\b)|(?<=[^\W_]{2})[.!?]+[\"')\]]*\s+|(?<=[\"')\]])[.!?]\s+|\n"
+    r"(?<=\W[A-Z])\. (?=(?:I|We|So|My|Thus|Therefore|Hence)\b)"
+    r"|(?<=[^\W_]{2})[.!?]+[\"')\]]*\s+|(?<=[\"')\]])[.!?]\s+|\n"
 )
 
 
@@ -42,10 +43,13 @@ def sentences(text: str) -> list[str]:
 
 
 _WEST = (
-    r"(?<![^\W_])(?P<west>answer|ans|option|choice|conclusion|pick|letter|selected|selection|output|result|prediction|solution|antwort|lösung|r[ée]ponse|respuesta|resposta|risposta|ответ|cevap|odpowiedź|jawaban|उत्तर"
-    r"|đáp án|الإجابة)(?P<many>s\b)?"
-    r"(?: i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}\s?"
-    r"(?:(?:'s|is|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])|:|=|→|\.{3}|-(?= )|\. ?(?=\(?[A-Z]\b)|\n)"
+    r"(?<![^\W_])(?:answer|ans|option|choice|conclusion|pick|letter|selected|selection|output|result|prediction|solution"
+    r"|antwort|lösung|r[ée]ponse|respuesta|resposta|risposta|ответ|cevap|odpowiedź|jawaban|उत्तर"
+    r"|đáp án|الإجابة)"
+    r"(?: i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question"
+    r"| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}\s?"
+    r"(?:(?:'s|is|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])"
+    r"|:|=|→|\.{3}|-(?= )|\. ?(?=\(?[A-Z]\b)|\n)"
     r"[:_\s]{0,8}"
 )
 _EASTERN = (
