@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.protocols.answers import is_right
+from foveate.protocols.matching import is_right
 from foveate.regions import iog, iou, normalised_l1
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from foveate.evaluation.runner import Evaluation, EvaluationError, evaluate
 from foveate.evaluation.scores import write_scores
 from foveate.evaluation.scoring import FIGURES, Attempt, Scored, Summary
 from foveate.evaluation.statistics import bootstrap_interval
+from foveate.protocols.answers import extract_choice
 
 __all__ = [
     "CROP_ALONE",
@@ -41,6 +42,7 @@ __all__ = [
     "bootstrap_interval",
     "data_url",
     "evaluate",
+    "extract_choice",
     "first_cases",
     "grounding_curves",
     "grounding_of",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from foveate.context import Context
 from foveate.images import PixelBudget
 from foveate.protocols import prompts
-from foveate.protocols.answers import is_right, parse_answer
+from foveate.protocols.answers import parse_answer
 from foveate.protocols.base import Ask, Completion, FinishReason, Problem, Protocol, Stop, Subject, Turn
+from foveate.protocols.matching import is_right
 from foveate.protocols.notation import Corners, written_points
 from foveate.protocols.one_reply import beside_coordinates
 from foveate.protocols.parsing import valid_points

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from foveate.protocols.tree import Group, Item, Text, number_in, plain, tree_of, value_of
+from foveate.protocols.tree import Group, Item, Text, number_in, plain, spoken, tree_of, value_of
 
 Corners = tuple[float, ...]
 """What was written as a box: x1, y1, x2, y2, or something else that is not a box (the wrong count, NaN)."""
@@ -25,7 +25,7 @@ class Explicit(IntEnum):
 
 def written_boxes(text: str) -> list[Corners]:
     """Every tuple of coordinates that the text gives as a box, in order, in its clearest notation only."""
-    text = plain(text.rpartition("</think>")[2])
+    text = plain(spoken(text))
     reader = _Reader()
     reader.read(tree_of(text))
     if not reader.found:
@@ -40,7 +40,7 @@ def written_points(text: str) -> list[Corners]:
     That is numbers alone in square brackets, two of them in round ones, and objects with `x` and `y`.
     """
     found: list[Corners] = []
-    groups = [tree_of(plain(text.rpartition("</think>")[2]))]
+    groups = [tree_of(plain(spoken(text)))]
     while groups:
         group = groups.pop()
         numbers = group.numbers()
@@ -58,11 +58,13 @@ def written_points(text: str) -> list[Corners]:
 
 _BOX_KEYS = frozenset(
     "bbox bbox2d bboxes bboxes2d box box2d boxes boundingbox boundingbox2d boundingboxes coordinate coordinates coords "
-    "region regions roi".split()
+    "region regions roi xyxy bboxxyxy boxxyxy".split()
 )
+_SIZE_KEYS = frozenset("xywh bboxxywh boxxywh".split())
+"""Keys of a corner and a size; under any other key, and under none, four numbers are two corners."""
 _OTHER_KEYS = frozenset(
     "point points point2d points2d keypoint keypoints polygon segmentation center centre size imagesize resolution "
-    "shape color colour rgb rgba".split()
+    "shape color colour rgb rgba cxcywh bboxcxcywh boxcxcywh prices years ages scores values counts histogram".split()
 )
 """Keys of numbers that are no box."""
 _CORNERS = (
@@ -70,17 +72,21 @@ _CORNERS = (
     ("x0", "y0", "x1", "y1"),
     ("xmin", "ymin", "xmax", "ymax"),
     ("left", "top", "right", "bottom"),
+    ("minx", "miny", "maxx", "maxy"),
 )
 _SIZES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
 _EDGES = frozenset(name for names in _CORNERS + _SIZES for name in names)
 _BARE_EDGES = frozenset("x0 y0 x1 y1 x2 y2 xmin ymin xmax ymax".split())
 """Edges that may be followed by their number without a colon."""
-_POINTS = {name: ("x1", "y1") for name in ("topleft", "lefttop", "upperleft", "start", "tl")} | {
-    name: ("x2", "y2") for name in ("bottomright", "rightbottom", "lowerright", "end", "br")
+_POINTS = {name: ("x1", "y1") for name in ("topleft", "lefttop", "upperleft", "start", "tl", "左上角")} | {
+    name: ("x2", "y2") for name in ("bottomright", "rightbottom", "lowerright", "end", "br", "右下角")
 }
+_ARGUMENTS = frozenset("arguments parameters args".split())
+_COLOURS = frozenset("rgba hsla cmyk".split())
+"""Names before four numbers in brackets that are no box."""
 _KEYS = _BOX_KEYS | _EDGES | _POINTS.keys()
-_TO = frozenset("to through until".split())
-_SECOND = frozenset("bottom right lower bottomright lowerright".split())
+_TO = frozenset("to through until 到 至".split())
+_SECOND = frozenset("bottom right lower bottomright lowerright 右下角".split())
 _BEFORE_SECOND = _TO | _SECOND | frozenset("and at is the corner with".split())
 
 
@@ -153,6 +159,11 @@ class _Reader:
                 continue
             if group.kind and entry.key in _OTHER_KEYS:
                 continue
+            if entry.key in _SIZE_KEYS:
+                self._sizes(entry.items)
+                continue
+            if entry.key in _ARGUMENTS and group.kind:
+                self._arguments(entry.items, in_string)
             named = entry.key in _BOX_KEYS
             if named or (boxed and entry.key is None):
                 leading = _leading_numbers(entry.items)
@@ -161,6 +172,22 @@ class _Reader:
             self._values(entry.items, boxed or named, in_string)
         if group.kind == "{" and len(edges.keys() & _BARE_EDGES) == 3:
             self._add(tuple(edges.values()), boxed=True)
+
+    def _sizes(self, items: list[Item]) -> None:
+        """Corner and size in a list, under a key that says so."""
+        for item in items:
+            numbers = item.numbers() if isinstance(item, Group) and item.closed else None
+            if numbers is not None and len(numbers) == 4:
+                x, y, width, height = numbers
+                self._add((x, y, x + width, y + height), boxed=True)
+            elif isinstance(item, Group):
+                self._add((), boxed=True)
+
+    def _arguments(self, items: list[Item], in_string: bool) -> None:
+        """The arguments of a call that are an object within a string."""
+        for item in items:
+            if isinstance(item, Text) and item.quoted and not in_string:
+                self.read(tree_of(item.text.replace('\\"', '"')), in_string=True)
 
     def _add(self, corners: Corners, boxed: bool) -> None:
         self.found.append((Explicit.NAMED if boxed else Explicit.BRACKETED, corners))
@@ -197,6 +224,8 @@ class _Reader:
         gap: list[str] = []
         for item in items:
             if isinstance(item, Group):
+                if gap and gap[-1] in _COLOURS:
+                    continue
                 point = item.numbers()
                 if point is not None and len(point) == 2 and item.closed and item.kind in ("[", "("):
                     if points and not _joined(gap):
@@ -273,7 +302,7 @@ def _joined(gap: list[str]) -> bool:
     return words <= _TO or (bool(words & _SECOND) and words <= _BEFORE_SECOND)
 
 
-_BULLET = re.compile(r"(?:[-*•#>]+\s+|[0-9]{1,3}[.)]\s+)?")
+_BULLET = re.compile(r"(?:[-*•#>]+\s+|[0-9]{1,3}[.)]\s+|x1, ?y1, ?x2, ?y2 ?[=:] ?)?")
 
 
 def _bare_lines(text: str) -> Iterator[Corners]:

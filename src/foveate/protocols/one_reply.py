@@ -7,17 +7,14 @@ what is left when the coordinates are taken out.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator
 
-from foveate.protocols.answers import final_answer
-from foveate.protocols.notation import Entry, entries_of, written_boxes
-from foveate.protocols.tree import Group, Text, plain, tree_of
+from foveate.protocols.final import final_answer, keyed_answer
+from foveate.protocols.notation import written_boxes
+from foveate.protocols.tree import after_thoughts, spoken
 
 _SPANS = (r"\{[^{}]*\}", r"\[[^\[\]]*\]", r"\([^()]*\)")
 """Innermost brackets; objects first, since the list of a box stands in one, beside its label."""
-_ANSWER_KEYS = ("answer", "finalanswer")
 _CUT_OFF = re.compile(r"[\[{(][^\[\]{}()]*\Z")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _TAG_OR_FENCE = re.compile(r"<[/|]{0,2}[a-zA-Z][^<>\n]{0,60}>|```\w*")
@@ -39,9 +36,9 @@ def divided(text: str, box_style: str) -> tuple[str, str]:
 
 def beside_coordinates(text: str) -> str:
     """The part of a reply that the answer is read from, boxes and points taken out; it may be empty."""
-    text = text.rpartition("</think>")[2]
     if (final := said_explicitly(text)) is not None:
         return final
+    text = spoken(text)
     for span in _SPANS:
         text = re.sub(span, _unless_coordinates, text)
     for _ in range(3):  # a list of objects with lists
@@ -56,40 +53,12 @@ def said_explicitly(text: str) -> str | None:
 
     Marked is what stands in `\boxed{}` or `<answer>`, or else what an object has under the key "answer".
     """
-    text = text.rpartition("</think>")[2]
+    text = after_thoughts(text)
     if (final := final_answer(text)) is not None:
         return "" if written_boxes(final) else text
-    if (keyed := _keyed_answer(text)) is not None:
+    if (keyed := keyed_answer(text)) is not None:
         return f"Answer: {keyed}" if keyed and not written_boxes(keyed) else ""
     return None
-
-
-def _keyed_answer(text: str) -> str | None:
-    """What objects give under the key "answer"; empty where two of them differ, None where there is none."""
-    said = set(_under_key(tree_of(plain(text))))
-    return (said.pop() if len(said) == 1 else "") if said else None
-
-
-def _under_key(group: Group) -> Iterator[str]:
-    for entry in entries_of(group) if group.kind == "{" else ():
-        if entry.key in _ANSWER_KEYS and (value := _value(entry, closed=group.closed)):
-            yield value
-    for item in group.items:
-        if isinstance(item, Group):
-            yield from _under_key(item)
-
-
-def _value(entry: Entry, *, closed: bool) -> str:
-    """Its words or its number; empty for anything else, and for what may have been cut off."""
-    words = []
-    for item in entry.items:
-        if isinstance(item, Text) and (item.quoted or (closed and item.name not in ("null", "none"))):
-            words.append(item.text)
-        elif isinstance(item, float) and closed and math.isfinite(item):
-            words.append(str(int(item) if item.is_integer() else item))
-        elif not (isinstance(item, str) and item in ",\n"):
-            return ""
-    return " ".join(" ".join(words).split())
 
 
 def _unless_coordinates(span: re.Match[str]) -> str:

@@ -31,8 +31,12 @@ def parse_boxes(
     (`<|box_start|>(x1,y1),(x2,y2)<|box_end|>`, `<box>`), `[x1, y1, x2, y2]` and `(x1, y1), (x2, y2)` in prose, and four
     bare numbers on a line of their own. What names its boxes is preferred to brackets, brackets to bare lines.
 
+    Four numbers are two corners, x first, unless they are named: `x`, `y`, `width` and `height` (or `w`, `h`), or a key
+    such as `bbox_xywh`, give a corner and a size. Percents and centres are not read.
+
     A box is valid when it has four finite coordinates, x1 < x2, y1 < y2, and lies inside the image that the model saw
-    (MGPO, arXiv 2507.05920); others are left out and named in `problem`.
+    (MGPO, arXiv 2507.05920); others are left out and named in `problem`. Fractions of the sides (all within 0 to 1) are
+    malformed: they are in no frame.
 
     Args:
         text: the reply.
@@ -56,6 +60,8 @@ def parse_boxes(
             box = None if wrong else to_original(Box(*corners), frame, input_size, original_size)
         except ValueError:  # so small that floats lose it
             box, wrong = None, Problem.REVERSED
+        if box is not None and _fractions(corners):
+            box, wrong = None, Problem.MALFORMED
         problem = problem or wrong
         if box is None or box in boxes:
             continue
@@ -75,6 +81,11 @@ def _wrong(corners: Corners, width: int, height: int) -> Problem | None:
     if x1 >= x2 or y1 >= y2:
         return Problem.REVERSED
     return Problem.OUTSIDE if x1 < 0 or y1 < 0 or x2 > width or y2 > height else None
+
+
+def _fractions(corners: Corners) -> bool:
+    """Whether coordinates are shares of the sides, which no frame is: read as pixels they would be another box."""
+    return all(c <= 1 for c in corners) and not all(c.is_integer() for c in corners)
 
 
 class ParsedPoints(NamedTuple):

@@ -77,6 +77,21 @@ def plain(text: str) -> str:
     return text.translate(_PLAIN)
 
 
+_THOUGHT_OVER = re.compile(r"</(?:think|thinking|thought|reasoning)>|◁/think▷", re.IGNORECASE)
+_THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>|◁think▷", re.IGNORECASE)
+
+
+def after_thoughts(text: str) -> str:
+    """What follows the last thought that is over; thoughts are no part of a reply."""
+    return _THOUGHT_OVER.split(text)[-1]
+
+
+def spoken(text: str) -> str:
+    """A reply without its thoughts, the one that it was cut off in included."""
+    text = after_thoughts(text)
+    return text[: begun.start()] if (begun := _THOUGHT.search(text)) else text
+
+
 def number_in(text: str) -> float | None:
     """The number that a text is, NaN and infinity included, `px` after it allowed; or None."""
     return float(text.lower().removesuffix("px")) if _NUMBER.fullmatch(text) else None
@@ -101,7 +116,7 @@ def tree_of(text: str) -> Group:
         items = stack[-1].items
         if kind in ("double", "single"):
             items.append(Text(written[1:-1], quoted=True))
-        elif kind == "chunk":
+        elif kind == "chunk" and written.strip("$"):  # a dollar alone is LaTeX's
             items.append(_chunk(written))
         elif kind == "open" and len(stack) < _DEEPEST:
             stack.append(Group(written))

@@ -24,7 +24,7 @@ from foveate.generators.base import Generator, Sampling
 from foveate.images import ImageError, PixelBudget, fit_size, open_image
 from foveate.jsonl import append_rows, read_rows, replace_rows
 from foveate.protocols import Direct
-from foveate.protocols.answers import is_right
+from foveate.protocols.matching import is_right
 from foveate.questions.schema import Question
 from foveate.questions.writing import write_questions
 from foveate.regions import Size

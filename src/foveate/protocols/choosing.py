@@ -1,0 +1,287 @@
+"""Which choice one statement of a reply names, by its letter or by its text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from foveate.protocols.matching import normalised, yes_or_no
+from foveate.protocols.options import ARTICLE, UNDECIDED, UNLIKE, WORD, OptionTexts
+
+_KEPT = frozenset("+#&%/@^~|=\\-")
+_HEDGE = re.compile(
+    r"\b(?:don't|do not|not sure|unsure|unclear|unknown|uncertain|cannot|can't|unable|impossible|neither|depends)\b",
+    re.IGNORECASE,
+)
+_SAID = re.compile(
+    r"\b(?:if|whether|unless|not|cannot|could|might|doubt|said|says?|told|claims?|according)\b|n't\b", re.IGNORECASE
+)
+"""What makes the statement after it somebody else's, or no statement."""
+_ADVERB = re.compile(
+    r",? ?(?:most likely|very likely|likely|probably|clearly|definitely|certainly|i (?:think|believe|guess)),? ",
+    re.IGNORECASE,
+)
+_GOES_ON = re.compile(r" (?!because\b|since\b|as\b|is\b|if\b|so\b|which\b|选项|正确)\w")
+"""After what may be a word or a number as well as a letter: it is the former."""
+_WRONG = r"(?:not|n't|wrong|incorrect|false|unlikely|no|never)\b|n't\b"
+_BEFORE_LETTER = re.compile(
+    r"(?:(?:so|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion|conclusion"
+    r"|correct|only|out of the four|finally|okay|ok|which leaves|so it must be)\b[,:]? ?){0,3}"
+    r"(?:(?:it is|it's|it must be|it has to be|that's|that would be|the one that (?:matches|fits) is"
+    r"|(?:i'm|i am) going with|(?:i|we)(?: would| will|'d)? (?:choose|pick|select|go with|say|answer)"
+    r"|(?:i|we)(?: would| will|'d)? (?:think|believe|say|guess)(?: that)?(?: it is| it's)?"
+    r"|i am sure(?: that)? (?:it's|it is)"
+    r"|i'm sure(?: that)? it's|my (?:answer|choice|pick) (?:is|would be)"
+    r"|the (?:correct|right|best|final) (?:one|option|choice|answer) is)\b:? ?)?"
+    r"(?:the )?(?:(?:correct )?(?:option|choice|answer|letter) ?:? ?)?",
+    re.IGNORECASE,
+)
+_AFTER_LETTER = re.compile(
+    r"(?:is (?:the )?(?:most )?(?:right|correct|best|appropriate|answer)(?: (?:answer|option|choice|one))?"
+    r"(?:,? (?:as|because|since)\b.*)?|(?:is|would be) my (?:answer|choice|pick)"
+    r"|is what i(?:'d| would) (?:choose|pick|say)|(?:fits|matches)\b[\w ]{0,30}"
+    r"|ist richtig|ist korrekt|est (?:la bonne|correcte?)|es (?:la )?correcta|it is|, definitely"
+    r"|, (?:because|since|as)\b.*|(?:because|since)\b.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_RIGHT = r"(?: is)? ?:?(?:is )?(?:the )?(?:right|correct|是?正确|是?正確|가 정답|consistent with\b[\w ]{0,30})"
+
+
+@lru_cache(maxsize=4096)
+def chooser(choices: tuple[tuple[str, str], ...]) -> Chooser:
+    """The reader for (letter, text) pairs; made once for all replies to a question."""
+    return Chooser(dict(choices))
+
+
+class Chooser:
+    """Reads statements about given choices. Statements are tidied text; time is linear in their length."""
+
+    def __init__(self, choices: Mapping[str, str]) -> None:
+        self.letters = tuple(choices)
+        self.options = OptionTexts(choices)
+        self._yes_no = {text: letters[0] for text, letters in self.options.by_text.items() if text in ("yes", "no")}
+        self._letter = "(?:" + "|".join(re.escape(letter) for letter in sorted(choices, key=len, reverse=True)) + ")"
+        one = self._letter
+        self._mark = re.compile(rf"[(\[\"']{{0,2}}({one})(?:[\"']?[)\].:]{{1,3}}| ?[-–—] |, |,$| ?[)\]:])\s?")  # noqa: RUF001
+        self._option = re.compile(rf"[(\[]?({one})[)\].:]{{1,2}} ?")
+        self._bare = re.compile(rf"({one}) (?=\S)")
+        self._first = re.compile(rf"[(\[\"']{{0,2}}({one})(?![{WORD}])[)\]\"']{{0,2}}")
+        self._another = re.compile(rf"\s?(?:[,/&+;]|or\b|and\b|nor\b)?\s?(?:option )?[(]?({one})(?![{WORD}])")
+        self._phrase = re.compile(rf"[(\[\"']{{0,2}}({one})(?![{WORD}&])[)\]\"'.:]{{0,3}} ?", re.IGNORECASE)
+        self._ending = re.compile(
+            rf"(?:[(,] ?(?:(?i:option|choice|answer|letter) )\(?({one})\)?|\(({one})\))[.!]?\s?\Z"
+        )
+        self._verdict = re.compile(
+            rf"(?<![\w'-])(?<!and )(?<!or )(?<!& )(?<!and \()\(?({one})(?![\w'&-])[).:]?(?: 选项)?{_RIGHT}",
+            re.IGNORECASE,
+        )
+        self._correct = re.compile(rf"(?<![^\W_])correct: ?\(?({one})(?![\w'&-])", re.IGNORECASE)
+        several = rf"\(?{one}\)?(?:, ?\(?{one}\)?)*(?:,? (?:and|or) \(?{one}\)?)?"
+        self._denied = re.compile(
+            rf"[,;(] ?(?:and |but )?not (?:option )?{several}(?![{WORD}])\)?"
+            rf"|(?<=[.;] )(?:options? )?{several} (?:is|are)(?: all| both)? (?:clearly )?(?:wrong|incorrect)"
+            rf"(?![{WORD}])"
+        )
+        self._but = re.compile(rf"not (?:option )?{one},? but (?:rather )?(?:option )?\(?({one})(?![{WORD}])\)?\W*\Z")
+        self._closing = re.compile(
+            rf"(?i:\bleaves|, so|\b(?:i'm|i am) going with"
+            rf"|\b(?:i|we)(?:'d|'ll| would| will)? (?:choose|pick|select|say|go with)) (?:option )?"
+            rf"\(?({one})\)?(?: here)?[.!]?\s?\Z"
+        )
+
+    def statement(self, said: str, *, led: bool) -> str | None:
+        """The letter that a statement names, `UNDECIDED`, or None where it says nothing of the choices.
+
+        `led` is a statement after words that announce an answer, which allow more after the letter.
+        """
+        letter = self.firmly(said, led=led)
+        return self.by_words(said) if letter is None else letter
+
+    def firmly(self, said: str, *, led: bool = False) -> str | None:
+        """As `statement`, where the letter itself is written or the statement is an option's text."""
+        said = self._denied.sub("", said)
+        bare = _core(said)
+        if "?" not in said and (lone := self.lone(bare)) is not None:
+            return lone
+        if same := self.options.same(said):
+            return same[0] if len(same) == 1 and not self._article_or_letter(said, same[0]) else UNDECIDED
+        if self._yes_no and (plain := yes_or_no(said)) is not None and plain in self._yes_no:
+            return UNDECIDED if self.options.named(said) else self._yes_no[plain]
+        if led and (adverb := _ADVERB.match(said)):
+            said = said[adverb.end() :]
+        start = said.lstrip(" .,:;!?\n")
+        if len(self.listed(start)) > 1:
+            return UNDECIDED
+        for read in (self._marked, self._beside):
+            if (letter := read(start)) is not None:
+                return letter
+        if led and (letter := self._led(start)) is not None:
+            return letter
+        return self._phrased(said)
+
+    def lone(self, bare: str) -> str | None:
+        """The letter that a bare word is, in either case unless both are letters."""
+        if bare in self.letters:
+            return bare
+        if len(words := set(bare.split())) == 1 and bare not in words:
+            return self.lone(words.pop())  # "B B"
+        same = [letter for letter in self.letters if letter.lower() == bare.lower()]
+        return same[0] if len(same) == 1 else None
+
+    def verdicts(self, text: str) -> set[str]:
+        """The letters that a text calls right ("B is right, C is wrong")."""
+        if self.options.by_text.keys() & {"right", "correct"}:
+            return set()
+        found = set[str]()
+        for match in self._verdict.finditer(text):
+            before = re.split(r"[.,;!?\n]", text[max(0, match.start() - 80) : match.start()])[-1]
+            if _closed(text, match.end()) and not _SAID.search(before):
+                found.add(self.lone(match[1]) or match[1])
+        return found | {match[1] for match in self._correct.finditer(text) if match[1] in self.letters}
+
+    def _article_or_letter(self, said: str, letter: str) -> bool:
+        """Whether an option's text comes after what may be another letter ("a glass", where a is another choice)."""
+        article = ARTICLE.match(said)
+        first = article[0].strip() if article else ""
+        return first.islower() and first in self.letters and first != letter and not self.options.has_article(letter)
+
+    def listed(self, said: str) -> set[str]:
+        """The letters that stand before their own texts, as in a list of the options."""
+        listed: set[str] = set()
+        for match in self._option.finditer(said):
+            if self.options.beginning(said[match.end() : match.end() + 400]) == {match[1]}:
+                listed.add(match[1])
+        return listed
+
+    def _marked(self, said: str) -> str | None:
+        """A letter with a mark after it, at the beginning: what follows must not be another option's text."""
+        match = self._mark.match(said)
+        if match is None:
+            return None
+        letter, rest = match[1], said[match.end() :]
+        apart = match[0][-1:].isspace() or not rest
+        line = rest.partition("\n")[0].strip()
+        if ", " in match[0] and re.match(r"(?:because|since|as|因为|由于)\b|因为", line):
+            return letter
+        starts = self.options.beginning(line)
+        if starts:
+            return letter if letter in starts else UNDECIDED
+        if not line or (match[0].endswith("\n")):
+            return letter
+        if not apart and match[0][-1:] not in ")]\"'":
+            return None
+        first = _first_sentence(line)
+        if re.match(r"(?:or|and|nor)\b|[&/]", line) or self._another.match(line) or _HEDGE.search(first):
+            return UNDECIDED
+        if re.match(rf"(?:is |was )?(?:{_WRONG})", line, re.IGNORECASE) or said.rstrip().endswith("?"):
+            return UNDECIDED
+        if self._option.search(line) or letter.isdigit() or "if" in first.split():
+            return UNDECIDED if not letter.isdigit() else None
+        others = self.options.named(first) - {letter}
+        if others and not UNLIKE.search(first):
+            return UNDECIDED
+        if ", " in match[0]:
+            return letter if _AFTER_LETTER.fullmatch(f", {line}".rstrip(" .!")) else None
+        return letter if len(line.split()) > 2 or letter in self.options.named(first) else None
+
+    def _beside(self, said: str) -> str | None:
+        """A letter right before the option's text, or after it."""
+        if (bare := self._bare.match(said)) and self.options.beginning(said[bare.end() :]):
+            starts = self.options.beginning(said[bare.end() :])
+            alone = normalised(said[bare.end() :]) in self.options.by_text
+            if bare[1] in starts and alone:
+                return bare[1]
+        line = _last_line(said)
+        if ending := self._ending.search(line[-200:]):
+            letter = ending[1] or ending[2]
+            named = self.options.named(line) | self.options.beginning(line)
+            if named:
+                return letter if named == {letter} and not UNLIKE.search(line) else UNDECIDED
+        return None
+
+    def _led(self, said: str) -> str | None:
+        if but := self._but.match(said):
+            return but[1]
+        first = self._first.match(said)
+        if first is None:
+            if small := re.match(r"\(?([a-z])\)?(?:[.,:] |[.)]?\Z)", said):
+                return self.lone(small[1])
+            return UNDECIDED if re.match(r"(?:\w+ )?(?:not|cannot|neither|either|both|n't)\b", said, re.I) else None
+        letter, rest = first[1], said[first.end() :]
+        if (again := self._another.match(rest)) and again[1] != letter:
+            return UNDECIDED
+        if re.match(r"\s?\(?(?:or|and|nor)\b|[/&+]|,? which is (?:not|false|wrong)", rest):
+            return UNDECIDED
+        word = letter in ("A", "I") or letter.isdigit() or letter.islower()
+        if word and first[0] == letter and _GOES_ON.match(rest):
+            return None
+        clause = _first_sentence(rest)
+        starts = self.options.beginning(rest.lstrip(" ,:.-"))
+        if starts and letter not in starts:
+            return UNDECIDED
+        if re.search(r"\bif\b|\?", clause) or re.match(rf" (?:is )?(?:{_WRONG})", rest):
+            return UNDECIDED
+        return letter
+
+    def _phrased(self, said: str) -> str | None:
+        """A sentence that says little more than a letter: "I would choose (B)", "B is correct"."""
+        bare = said.strip(" .,:;!\"'`_\n$").lstrip("([") if len(said) <= 1000 else said
+        before = _BEFORE_LETTER.match(bare)
+        assert before is not None  # it may be empty
+        phrase = self._phrase.match(bare, before.end())
+        if phrase is None or "?" in said:
+            return None
+        letter = self.lone(phrase[1])
+        lead = bare[: before.end()].rstrip().lower()
+        if letter != phrase[1] and not lead.endswith(("option", "choice", "letter", "answer")):
+            return None
+        rest = bare[phrase.end() :]
+        if rest.strip(" )].") and not lead and re.match(r"is right", rest) and "right" in self.options.texts.values():
+            return UNDECIDED
+        if _AFTER_LETTER.fullmatch(rest.rstrip(" )].")):
+            return letter
+        if lead.endswith(("option", "choice", "letter", "answer")) and (same := self.options.same(rest)):
+            return letter if letter in same else UNDECIDED
+        if lead.endswith(("option", "letter")) and re.match(r", that is", rest):
+            return letter if self.options.named(rest) in ({letter}, set()) else UNDECIDED
+        return None
+
+    def by_words(self, said: str) -> str | None:
+        """As `statement`, for the one option whose text stands in a short plain sentence."""
+        return self.options.plainly(said, self._letter)
+
+    def closing(self, sentence: str) -> str | None:
+        """The letter that a sentence ends by choosing ("..., so I'd choose B.")."""
+        return match[1] if (match := self._closing.search(sentence[-200:])) else None
+
+
+def _first_sentence(text: str) -> str:
+    """The beginning of a text up to the end of its first sentence."""
+    return re.split(r"(?<=\w\w)[.!]\s|\n", text, maxsplit=1)[0]
+
+
+def _last_line(text: str) -> str:
+    """The last line of a text."""
+    return text.rstrip().rpartition("\n")[2]
+
+
+def _closed(text: str, position: int) -> bool:
+    """Whether a clause ends at a position, or goes on with a reason or with what it is the right one of."""
+    return bool(
+        re.match(
+            r"(?: (?:answer|option|choice|one)|[的答案选项입니다です]{1,3})?"
+            r"(?:\s?[.;!\n]|,? (?:as|because|since)\b|,(?! I)|\s?\Z)",
+            text[position:],
+        )
+    )
+
+
+def _core(text: str) -> str:
+    """A text without the marks around it, those kept that may be a part of a name ("C++", "A-")."""
+    start, end = 0, len(text)
+    while start < end and not text[start].isalnum() and text[start] not in _KEPT:
+        start += 1
+    while end > start and not text[end - 1].isalnum() and text[end - 1] not in _KEPT:
+        end -= 1
+    return text[start:end]
