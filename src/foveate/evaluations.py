@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import (
 )
 
 from foveate.evaluation.folder import EvaluationFolder
+from foveate.evaluation.marking import Marker
 from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.evaluation.scores import score_record
 from foveate.evaluation.setup import fields_of
@@ -108,6 +110,26 @@ def writing_down(
         yield recorded, folder
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A model at an endpoint that says whether open answers mean what was expected."""
+
+    model: str
+    endpoint: Endpoint
+
+
+@contextmanager
+def judging(judge: Judge | None, out: Path | None) -> Iterator[Generator | None]:
+    """Who judges, with the verdicts recorded in an evaluation's folder where there is one."""
+    if judge is None:
+        yield None
+    elif out is None:
+        yield judge.endpoint.generator(judge.model)
+    else:
+        with RecordedGenerator(judge.endpoint.generator(judge.model), out / "verdicts.jsonl") as recorded:
+            yield recorded
+
+
 def evaluate_model(
     recipe: Recipe,
     model: str,
@@ -120,6 +142,8 @@ def evaluate_model(
     temperature: float = 0.0,
     seed: int = 0,
     probed: bool = False,
+    tolerance: float = 0.0,
+    judge: Judge | None = None,
     counting: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
 ) -> Evaluation:
     """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
@@ -133,6 +157,8 @@ def evaluate_model(
         limit: only the first questions.
         temperature: 0 is greedy.
         probed: whether the answer turns are asked again with other crops in place of theirs.
+        tolerance: by how much a number may differ from the expected one, as a share of it.
+        judge: asked about open answers that do not match.
         counting: given the number of questions, a context whose value is called with those finished since.
     """
     generator = answerer(model, endpoint)
@@ -148,8 +174,10 @@ def evaluate_model(
         "samples": samples,
         "seed": seed,
         "probed": probed,
+        "tolerance": tolerance,
+        "judge": judge and judge.model,
     }
-    with writing_down(generator, out, inputs) as (asked, folder):
+    with writing_down(generator, out, inputs) as (asked, folder), judging(judge, out) as judging_too:
         with counting(len(questions)) if counting else nullcontext() as progress:
             result = evaluate(
                 questions,
@@ -159,7 +187,9 @@ def evaluate_model(
                 sampling=sampling,
                 seed=seed,
                 keep=0,
+                at_once=max(64, 4 * endpoint.concurrency) if endpoint else 64,
                 probed=probed,
+                marker=Marker(tolerance, judging_too),
                 folder=folder,
                 on_progress=progress,
             )

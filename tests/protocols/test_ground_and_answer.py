@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.scripted import ScriptedGenerator, Traits, completion, question
 
-from foveate.episodes import run_episodes
+from foveate.episodes import Group, run_episodes
+from foveate.evaluation.marking import Marker
 from foveate.evaluation.scoring import score
 from foveate.protocols import FinishReason, GroundAndAnswer, Problem, StopReason
 from foveate.regions import Box, Frame
@@ -174,7 +175,10 @@ def test_the_short_style_is_four_numbers_and_the_answer(reply, boxes, answer):
 def test_evaluation_and_traces_see_box_and_answer():
     asked = question()
     groups = [run(reply) for reply in (f"{CARD}\n\\boxed{{B}}", "B", CARD)]
-    figures = [score(asked, [episode], multiple=28).attempts[0] for episode in groups]
+    marks = [mark for (mark,) in Marker().marks([Group(asked, (episode,)) for episode in groups])]
+    figures = [
+        score(asked, [episode], [mark], multiple=28).attempts[0] for episode, mark in zip(groups, marks, strict=True)
+    ]
     assert [attempt.right for attempt in figures] == [True, True, False]
     assert [attempt.grounding.iog30 for attempt in figures] == [1, 0, 1]
     assert [attempt.grounding.valid_boxes for attempt in figures] == [True, False, True]

@@ -47,6 +47,15 @@ def evaluate(
     ] = None,
     endpoint: EndpointUrl = None,
     endpoint_settings: EndpointSet = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=0.99, help="By how much a number may differ, as a share of the right one.")
+    ] = 0.0,
+    judge: Annotated[
+        str | None, typer.Option(help="A model that is asked whether open answers which do not match mean the same.")
+    ] = None,
+    judge_endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the judge answers. Default: --endpoint.")
+    ] = None,
     json_file: Json = None,
 ) -> None:
     """Score a model: answers, and where it looked when the data has true boxes.
@@ -63,7 +72,7 @@ def evaluate(
 
     from foveate.display import counting
     from foveate.evaluation.scores import write_scores
-    from foveate.evaluations import Endpoint, evaluate_model
+    from foveate.evaluations import Endpoint, Judge, evaluate_model
     from foveate.runs import recipe_for
 
     there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
@@ -74,6 +83,12 @@ def evaluate(
         guessed = "" if there.family else " (a guess: --endpoint-set family=...)"
         spoken = f"spoken to as {there.generator(model).family.name}{guessed}"
         console.print(f"{model} at {endpoint}, {spoken}; written down in {out}", highlight=False)
+    judging = None
+    if judge:
+        where = Endpoint.of(judge_endpoint) if judge_endpoint else there
+        if where is None:
+            raise typer.BadParameter("--judge needs --judge-endpoint URL: the API where it answers")
+        judging = Judge(judge, where)
     result = evaluate_model(
         resolved,
         model,
@@ -85,6 +100,8 @@ def evaluate(
         temperature=temperature,
         seed=seed,
         probed=probes,
+        tolerance=tolerance,
+        judge=judging,
         counting=partial(counting, console, "asking"),
     )
     print_evaluation(result)

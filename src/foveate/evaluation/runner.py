@@ -14,6 +14,7 @@ from foveate.errors import FoveateError
 from foveate.evaluation.curves import grounding_curves
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.joint import JointTable
+from foveate.evaluation.marking import Marker
 from foveate.evaluation.probes import probe, probe_figures
 from foveate.evaluation.scoring import Scored, Summary, score, summarise
 from foveate.evaluation.setup import family_of, fields_of, fingerprint, wording_of
@@ -84,6 +85,7 @@ class Evaluation:
             **({"probes": probe_figures(self.probes)} if self.probes is not None else {}),
             "stops": self.stops,
             "unparsed": self.stops.get("unparsed", 0),
+            "judged": sum(attempt.judged for attempt in attempts),
             "failed": len(self.failed),
             "tokens_per_question": sum(attempt.tokens for attempt in attempts) / asked,
             "visual_tokens_per_question": sum(attempt.visual_tokens for attempt in attempts) / asked,
@@ -104,6 +106,7 @@ def evaluate(
     at_once: int = 64,
     keep: int | None = None,
     probed: bool = False,
+    marker: Marker | None = None,
     folder: EvaluationFolder | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -116,6 +119,7 @@ def evaluate(
         keep: of how many questions, the first ones, the episodes with their pictures are kept; None keeps all.
         probed: whether the answer turn of each question's first episode is asked again under every probe (`probe`)
             while the pictures of its views are at hand: up to five more answers a question.
+        marker: says which answers are right; plain matching where None.
         folder: where each question is written down as it is finished; those that it has already are not asked again,
             and have no group.
         on_progress: called with the number of questions finished since the last call.
@@ -124,6 +128,7 @@ def evaluate(
         EvaluationError: there are no questions, every one failed, or one is not what it was when it was asked.
     """
     sampling = sampling or Sampling(temperature=0.0)
+    marker = marker or Marker()
     progress = on_progress or (lambda finished: None)
     rows: dict[int, Scored] = {}
     kept: list[Group] = []
@@ -174,6 +179,10 @@ def evaluate(
                 failed[question.id] = without[0].turns[-1].completion.text
             else:
                 answered[place] = Group(question, episodes)
+        marks = dict(zip(answered, marker.marks(list(answered.values())), strict=True))
+        for place in list(answered):
+            if undecided := [mark.problem for mark in marks[place] if mark.right is None]:
+                failed[answered.pop(place).question.id] = str(undecided[0])
         probes: list[dict[str, float | None] | None] = [None] * len(answered)
         if probed:
             longest = sampling.max_new_tokens
@@ -182,7 +191,7 @@ def evaluate(
         for (place, group), own in zip(answered.items(), probes, strict=True):
             data = fingerprint(group.question).hex()
             multiple = generator.family.multiple
-            scored = score(group.question, group.episodes, multiple=multiple, data=data, seconds=seconds)
+            scored = score(group.question, group.episodes, marks[place], multiple=multiple, data=data, seconds=seconds)
             rows[place] = replace(scored, probes=own)
         if folder:
             folder.add([(rows[place], group.episodes) for place, group in answered.items()], wording)
@@ -200,6 +209,7 @@ def evaluate(
         "samples": samples,
         "seed": seed,
         "prompts": wording,
+        **marker.setup(),
     }
     return _evaluation([rows[place] for place in sorted(rows)], kept, failed, setup, seed)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from foveate.episodes import Episode
 from foveate.evaluation.grounding import Grounding, measured
+from foveate.evaluation.marking import Mark
 from foveate.evaluation.statistics import Interval, bootstrap_interval
 from foveate.questions.schema import Question
-from foveate.rewards import accuracy
 
 Corners = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the original."""
@@ -30,6 +30,7 @@ class Attempt:
         tokens: that it wrote.
         visual_tokens: that it was shown, each view once for every context that begins anew with it.
         prompt_tokens: as an endpoint counted what it was shown, over all turns; None where nobody did.
+        judged: whether a judge said if it is right.
     """
 
     right: bool
@@ -42,6 +43,7 @@ class Attempt:
     tokens: int
     visual_tokens: int = 0
     prompt_tokens: int | None = None
+    judged: bool = False
 
     def figure(self, name: str) -> float | None:
         """A figure of `FIGURES`; None where it is undefined."""
@@ -155,13 +157,20 @@ class Summary:
 
 
 def score(
-    question: Question, episodes: Sequence[Episode], *, multiple: int, data: str = "", seconds: float = 0.0
+    question: Question,
+    episodes: Sequence[Episode],
+    marks: Sequence[Mark],
+    *,
+    multiple: int,
+    data: str = "",
+    seconds: float = 0.0,
 ) -> Scored:
     """The episodes of one question, scored against its answer and its true regions.
 
     Args:
         question: with its annotations.
         episodes: none of which failed.
+        marks: one for each, with a verdict.
         multiple: the side of one visual token, in pixels of a view.
         data: the question's fingerprint.
         seconds: that they took.
@@ -170,7 +179,7 @@ def score(
         question.id,
         question.category,
         question.answer,
-        tuple(_attempt(question, episode, multiple) for episode in episodes),
+        tuple(_attempt(question, episode, mark, multiple) for episode, mark in zip(episodes, marks, strict=True)),
         text=question.text,
         choices=dict(question.choices) if question.choices is not None else None,
         regions=tuple(tuple(box.corners for box in levels) for levels in question.regions),
@@ -180,11 +189,11 @@ def score(
     )
 
 
-def _attempt(question: Question, episode: Episode, multiple: int) -> Attempt:
+def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int) -> Attempt:
     usages = [turn.completion.usage for turn in episode.turns]
     counted = [usage.prompt_tokens for usage in usages if usage is not None]
     return Attempt(
-        right=bool(accuracy(episode)),
+        right=bool(mark.right),
         answer=episode.answer,
         stop=episode.stop.value,
         grounding=measured(episode, question.regions),
@@ -194,6 +203,7 @@ def _attempt(question: Question, episode: Episode, multiple: int) -> Attempt:
         tokens=sum(turn.completion.tokens for turn in episode.turns),
         visual_tokens=visual_tokens(episode, multiple),
         prompt_tokens=sum(counted) if counted else None,
+        judged=mark.judged,
     )
 
 
