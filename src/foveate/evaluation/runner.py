@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from statistics import fmean
 from typing import Any
@@ -53,6 +53,7 @@ class Scored:
     category: str | None
     expected: str
     attempts: tuple[Attempt, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def figure(self, name: str) -> float | None:
         """The mean of a figure over the attempts for which it is defined; None when there are none."""
@@ -252,7 +253,7 @@ def score(question: Question, episodes: Sequence[Episode]) -> Scored:
         )
         for episode in episodes
     )
-    return Scored(question.id, question.category, question.answer, attempts)
+    return Scored(question.id, question.category, question.answer, attempts, question.tags)
 
 
 def summarise(scored: Sequence[Scored], *, seed: int = 0) -> Summary:
