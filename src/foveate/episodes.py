@@ -97,6 +97,7 @@ def run_episodes(
 
     Raises:
         ImageError: a picture cannot be used; the message names the question.
+        UnshownPicturesError: a question has several pictures, and the protocol shows one.
         ValueError: n or at_once is under 1.
     """
     if n < 1 or at_once < 1:
@@ -124,11 +125,13 @@ def _run_chunk(
 ) -> list[Group]:
     running: list[_Running] = []
     for question in questions:
+        protocol.refuse_unshown(question)
+    for question in questions:
         try:
-            image = open_image(question.image)
+            image, *others = (open_image(picture) for picture in (question.image, *question.others))
         except ImageError as error:
             raise ImageError(f"question {question.id}: {error}") from error
-        subject = Subject(question, image, generator.family)
+        subject = Subject(question, image, generator.family, tuple(others))
         first = asked[question.id] * n
         running += [_Running(subject, _derived(seed, question.id, first + number)) for number in range(n)]
         asked[question.id] += 1

@@ -227,7 +227,7 @@ def _opened(question: Question) -> Question:
 
 def _answer(episode: Episode, multiple: int, seconds: float) -> Answer:
     question, [turn] = episode.question, episode.turns
-    [view] = turn.context.views
+    view = turn.context.views[0]
     assert question.view_pixels is not None
     return Answer(
         question=question.id,
