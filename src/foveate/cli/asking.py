@@ -12,7 +12,10 @@ from foveate.cli.common import AskedBy, Json, Model, Seed, Set, console, friendl
 
 @friendly
 def evaluate(
-    data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or 'scenes'.")],
+    data: Annotated[
+        str,
+        typer.Option(help="JSONL or Parquet file, a folder with one, a benchmark (NAME or NAME:PATH), or 'scenes'."),
+    ],
     model: Model = "tiny",
     recipe: AskedBy = None,
     settings: Set = None,
@@ -28,6 +31,9 @@ def evaluate(
     """Score a model: answers, and where it looked when the data has true boxes.
 
     Example: `foveate eval --model runs/hart --data test.jsonl --json scores.json`
+
+    A benchmark as it is published: `foveate eval --model runs/hart --data hr-bench-4k:/data/hr_bench_4k.tsv`; without
+    a path it comes from the hub (`--data vstar`). `foveate data benchmarks` lists them.
 
     --probes says whether it uses its crops: what becomes of the accuracy with noise, the true region's crop or one of a
     random place in their place (noise, true_crop, random_crop), and with the crops alone (crop_alone).

@@ -26,17 +26,22 @@ def downloaded(benchmark: Benchmark, choose: Callable[[Benchmark, list[str]], li
             f"the pictures of {benchmark.name} are in archives: unpack those of {page}, and {local}"
         )
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
+    folder: str | None = None
     try:
-        try:
-            names = choose(benchmark, HfApi().list_repo_files(benchmark.hub, repo_type="dataset"))
-            folder = snapshot_download(benchmark.hub, repo_type="dataset", allow_patterns=names) if names else None
-        except Exception:  # no network: what was downloaded before will do
-            folder = snapshot_download(benchmark.hub, repo_type="dataset", local_files_only=True)
+        files = HfApi().dataset_info(benchmark.hub).siblings or []
+        if names := choose(benchmark, [file.rfilename for file in files]):
+            folder = snapshot_download(benchmark.hub, repo_type="dataset", allow_patterns=names)
     except Exception as error:  # whatever the network makes the hub's client raise
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        message = f"{benchmark.hub} could not be downloaded from the hub ({reason}). Download its files, and {local}"
-        raise QuestionFileError(message) from error
+        try:  # what was downloaded before will do
+            folder = snapshot_download(benchmark.hub, repo_type="dataset", local_files_only=True)
+        except LocalEntryNotFoundError:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            message = (
+                f"{benchmark.hub} could not be downloaded from the hub ({reason}). Download its files, and {local}"
+            )
+            raise QuestionFileError(message) from error
     if folder is None:
         expected = ", ".join(benchmark.files)
         raise QuestionFileError(f"{benchmark.hub} on the hub holds no file {expected}. Download its files, and {local}")

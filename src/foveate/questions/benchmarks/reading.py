@@ -17,7 +17,7 @@ from foveate.questions.benchmarks.tables import Record, records
 from foveate.questions.files import RawRow
 from foveate.questions.pictures import EmbeddedImage, decode_base64
 from foveate.questions.problems import Problem, QuestionFileError, row_unit
-from foveate.questions.readers import Questions, Scanned, gather, load_questions, scan_rows
+from foveate.questions.readers import Questions, Scanned, find_file, gather, load_questions, scan_rows
 from foveate.regions import Size
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,17 @@ def load_named(data: str) -> Questions:
     """
     named = benchmark_named(data)
     return load_benchmark(named.benchmark.name, named.path) if named else load_questions(data)
+
+
+def find_data(data: str) -> Path:
+    """The file or folder that `load_named` would read; a benchmark's is downloaded where no path is given.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        QuestionFileError: there is no data file in the folder, or a benchmark could not be downloaded.
+    """
+    named = benchmark_named(data)
+    return where(*named) if named else find_file(data)
 
 
 def load_benchmark(
