@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,10 +40,12 @@ def evaluate(
     """
     from functools import partial
 
-    from foveate.display import counting
+    from foveate.display import counting, figures_table
+    from foveate.evaluation.official import official
     from foveate.evaluation.probes import probe_figures
     from foveate.evaluation.runner import FIGURES
     from foveate.evaluation.scores import write_scores
+    from foveate.questions.benchmarks import benchmark_named
     from foveate.runs import evaluate_model, recipe_for
 
     resolved = recipe_for(model, recipe, settings or [])
@@ -71,9 +73,14 @@ def evaluate(
         if figures["accuracy"] is not None:
             said = f"{name:12} {figures['accuracy']:.3f}   ({figures['change']:+.3f}, {figures['questions']} questions)"
             console.print(said, highlight=False)
+    more: dict[str, Any] = {"recipe": resolved.name}
+    if named := benchmark_named(data):
+        figures = official(named.benchmark.name, result.scored)
+        console.print(figures_table(named.benchmark.name, figures))
+        more["official"] = figures.to_json()
     console.print(f"{result.summary.questions} questions; episodes ended: {result.stops}", highlight=False)
     if json_file is not None:
-        write_scores(json_file, result, model=model, more={"recipe": resolved.name})
+        write_scores(json_file, result, model=model, more=more)
 
 
 @friendly

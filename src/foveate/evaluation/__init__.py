@@ -2,6 +2,7 @@
 
 from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
+from foveate.evaluation.official import Figure, Official, official
 from foveate.evaluation.pictures import annotated, data_url
 from foveate.evaluation.probes import (
     CROP_ALONE,
@@ -24,8 +25,10 @@ __all__ = [
     "UNCHANGED",
     "Case",
     "Evaluation",
+    "Figure",
     "Grounding",
     "JointTable",
+    "Official",
     "ReplacedCrop",
     "Replacement",
     "Summary",
@@ -37,6 +40,7 @@ __all__ = [
     "first_cases",
     "grounding_of",
     "iog_hit",
+    "official",
     "overall",
     "probe",
     "probe_figures",

@@ -47,13 +47,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One question's scored attempts."""
+    """One question's scored attempts; `regions` is how many true ones it has."""
 
     id: str
     category: str | None
     expected: str
     attempts: tuple[Attempt, ...]
     tags: Mapping[str, str] = field(default_factory=dict)
+    regions: int = 0
 
     def figure(self, name: str) -> float | None:
         """The mean of a figure over the attempts for which it is defined; None when there are none."""
@@ -253,7 +254,7 @@ def score(question: Question, episodes: Sequence[Episode]) -> Scored:
         )
         for episode in episodes
     )
-    return Scored(question.id, question.category, question.answer, attempts, question.tags)
+    return Scored(question.id, question.category, question.answer, attempts, question.tags, len(question.regions))
 
 
 def summarise(scored: Sequence[Scored], *, seed: int = 0) -> Summary:
