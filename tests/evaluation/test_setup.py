@@ -61,7 +61,11 @@ def test_an_embedded_picture_counts_by_its_bytes_wherever_its_file_lies(tmp_path
 
 
 def test_a_picture_in_a_json_line_is_the_same_as_in_a_file(tmp_path):
-    rows = [{"id": "1", "question": "Which?", "answer": "it", "image": value} for value in ("a.png", pub.plain(pub.png()))]
+    rows = [
+        {"id": "1", "question": "Which?", "answer": "it", "image": value} for value in ("a.png", pub.plain(pub.png()))
+    ]
     pub.write_picture(tmp_path / "a.png")
-    in_file, in_line = (load_questions(pub.write_jsonl(tmp_path / f"{n}.jsonl", [row]))[0] for n, row in enumerate(rows))
+    in_file, in_line = (
+        load_questions(pub.write_jsonl(tmp_path / f"{n}.jsonl", [row]))[0] for n, row in enumerate(rows)
+    )
     assert fingerprint(in_file) == fingerprint(in_line)

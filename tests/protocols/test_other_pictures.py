@@ -94,7 +94,9 @@ def test_crops_are_of_the_first():
     assert episode.image_size == (112, 112)
 
 
-@pytest.mark.parametrize("protocol", [Direct(BUDGET), LocateThenAnswer(view_budget=BUDGET), ZoomTool(view_budget=BUDGET)])
+@pytest.mark.parametrize(
+    "protocol", [Direct(BUDGET), LocateThenAnswer(view_budget=BUDGET), ZoomTool(view_budget=BUDGET)]
+)
 def test_the_words_for_one_picture_are_those_without_further_ones(protocol):
     _, generator = asked(protocol, [BOX, ANSWER], question(1))
     said = str([request.context.messages[-1].parts[-1] for request in generator.requests])

@@ -75,9 +75,9 @@ def evaluate(
             console.print(said, highlight=False)
     more: dict[str, Any] = {"recipe": resolved.name}
     if named := benchmark_named(data):
-        figures = official(named.benchmark.name, result.scored)
-        console.print(figures_table(named.benchmark.name, figures))
-        more["official"] = figures.to_json()
+        reported = official(named.benchmark.name, result.scored)
+        console.print(figures_table(named.benchmark.name, reported))
+        more["official"] = reported.to_json()
     console.print(f"{result.summary.questions} questions; episodes ended: {result.stops}", highlight=False)
     if json_file is not None:
         write_scores(json_file, result, model=model, more=more)

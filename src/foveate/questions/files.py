@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from foveate.images import ImageSource
-from foveate.questions.pictures import JsonlImage, ParquetImage, import_pyarrow
+from foveate.questions.pictures import JsonlImage, ParquetImage, import_pyarrow, open_parquet
 from foveate.questions.problems import Problem, QuestionFileError, kind
 from foveate.questions.schema import QuestionRow
 
@@ -151,7 +151,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _parquet_rows(file: Path) -> Iterator[RawRow]:
     pyarrow = import_pyarrow()
     try:
-        with pyarrow.parquet.ParquetFile(file) as table:
+        with open_parquet(file) as table:
             _refuse_other_columns(file, table.schema_arrow.names)
             number = 0
             for group in range(table.num_row_groups):

@@ -6,8 +6,7 @@ import io
 import json
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
+import pytest
 from PIL import Image
 
 SIZE = (48, 32)
@@ -51,6 +50,8 @@ def write_tsv(path, rows):
 
 
 def write_parquet(path, rows, **options):
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
     keys = dict.fromkeys(key for row in rows for key in row)
     path.parent.mkdir(parents=True, exist_ok=True)
     pa.parquet.write_table(pa.Table.from_pylist([{key: row.get(key) for key in keys} for row in rows]), path, **options)

@@ -183,7 +183,9 @@ def test_questions_keep_no_image_bytes_alive(tmp_path, suffix):
         if id(one) not in seen and not isinstance(one, type):
             seen.add(id(one))
             assert not isinstance(one, bytes | str) or len(one) < 1000
-            held += [inner for inner in gc.get_referents(one) if not callable(inner) or isinstance(inner, EmbeddedImage)]
+            held += [
+                inner for inner in gc.get_referents(one) if not callable(inner) or isinstance(inner, EmbeddedImage)
+            ]
     assert len(questions) == 30
     assert any(isinstance(question.image, EmbeddedImage) for question in questions)
 

@@ -51,7 +51,9 @@ def test_vstar_as_json_lines_beside_its_folders(tmp_path):
 
 
 def test_an_option_may_go_on_in_the_next_line_and_the_instruction_is_no_part_of_the_last(tmp_path):
-    text = "Which?\n(A) on the\nleft\n(B) on the right\nAnswer with the option's letter from the given choices directly."
+    text = (
+        "Which?\n(A) on the\nleft\n(B) on the right\nAnswer with the option's letter from the given choices directly."
+    )
     file = pub.write_parquet(tmp_path / "v.parquet", [pub.vstar_row(text=text)])
     [question] = load_benchmark("vstar", file)
     assert question.choices == {"A": "on the\nleft", "B": "on the right"}
@@ -89,7 +91,9 @@ def test_vstar_folders_put_the_right_option_anywhere_and_always_in_the_same_plac
 def test_a_vstar_file_without_its_picture_is_named(tmp_path):
     write_vstar_folders(tmp_path, 2)
     (tmp_path / "direct_attributes" / "sa_1.jpg").unlink()
-    with pytest.raises(QuestionFileError, match=r"direct_attributes/sa_1.json, row 2: image .*sa_1.jpg' does not exist"):
+    with pytest.raises(
+        QuestionFileError, match=r"direct_attributes/sa_1.json, row 2: image .*sa_1.jpg' does not exist"
+    ):
         load_benchmark("vstar", tmp_path)
 
 
@@ -292,7 +296,9 @@ def test_boxes_of_a_benchmark_that_writes_them_in_one_way_are_not_for_the_caller
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 90), st.integers(0, 90), st.integers(1, 10), st.integers(1, 10)), min_size=1, max_size=9
+        st.tuples(st.integers(0, 90), st.integers(0, 90), st.integers(1, 10), st.integers(1, 10)),
+        min_size=1,
+        max_size=9,
     )
 )
 def test_corners_are_never_taken_for_sizes_and_one_impossible_corner_tells_sizes(sizes):

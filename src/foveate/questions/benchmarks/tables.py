@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from foveate.images import ImageSource
 from foveate.questions.files import MAX_LINE_BYTES, raw_rows
-from foveate.questions.pictures import EmbeddedImage, JsonlImage, ParquetImage, import_pyarrow
+from foveate.questions.pictures import EmbeddedImage, JsonlImage, ParquetImage, import_pyarrow, open_parquet
 from foveate.questions.problems import Problem, QuestionFileError, kind
 
 _BATCH = 4
@@ -164,7 +164,7 @@ def _skip_line(stream: BinaryIO) -> None:
 def _parquet_records(file: Path) -> Iterator[Record]:
     pyarrow = import_pyarrow()
     try:
-        with pyarrow.parquet.ParquetFile(file) as table:
+        with open_parquet(file) as table:
             number = 0
             for group in range(table.num_row_groups):
                 index = 0
