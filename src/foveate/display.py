@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -161,5 +162,5 @@ def figures_table(benchmark: str, official: Official) -> Table:
     for name, one in official.figures.items():
         value = "undefined" if one.value is None else f"{one.value:.3f}"
         interval = "{:.3f} to {:.3f}".format(*one.interval) if one.interval else ""
-        table.add_row(name, value, interval, str(one.questions))
+        table.add_row(escape(name), value, interval, str(one.questions))
     return table

@@ -20,6 +20,7 @@ from foveate.images import ImageError, open_image
 from foveate.questions.problems import Problem
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}\s*\Z")
+_PLAIN = bytes.maketrans(b"-_", b"+/")
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
 
@@ -45,7 +46,7 @@ def decode_base64(text: str) -> bytes | None:
     elif not _BASE64.match(text):
         return None
     try:
-        return base64.b64decode(text.strip().translate({ord("-"): "+", ord("_"): "/"}) + "==")
+        return base64.b64decode(text.strip().encode().translate(_PLAIN) + b"==")
     except (binascii.Error, ValueError):
         return b"" if prefix else None
 

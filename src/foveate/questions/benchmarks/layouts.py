@@ -170,11 +170,14 @@ def mmstar(row: Row, record: Record) -> dict[str, Any]:
     """
     question = str(row.get("question") or "")
     asked, choices = inline_options(question)
+    answer = _letter(row.get("answer"))
+    if answer not in choices:
+        asked, choices = question, {letter: letter for letter in "ABCD"}
     return {
         "id": row.get("index"),
         "question": asked,
-        "choices": choices or {letter: letter for letter in "ABCD"},
-        "answer": _letter(row.get("answer")),
+        "choices": choices,
+        "answer": answer,
         "category": row.get("category"),
         "tags": {"l2_category": _text(row.get("l2_category"))},
         "pictures": ["image"],

@@ -13,7 +13,7 @@ from foveate.images import ImageSource, header_size
 from foveate.questions.benchmarks.hub import downloaded
 from foveate.questions.benchmarks.layouts import BoxFormat, LayoutError, corners_of
 from foveate.questions.benchmarks.registry import BENCHMARKS, Benchmark
-from foveate.questions.benchmarks.tables import Record, records
+from foveate.questions.benchmarks.tables import SUFFIXES, Record, records
 from foveate.questions.files import RawRow
 from foveate.questions.pictures import EmbeddedImage, decode_base64
 from foveate.questions.problems import Problem, QuestionFileError, row_unit
@@ -23,6 +23,8 @@ from foveate.regions import Size
 logger = logging.getLogger(__name__)
 
 _LONGEST_PATH = 1000
+_PICTURE_COLUMNS = ("image", "bytes")
+"""Where published files have pictures as text."""
 
 
 class Named(NamedTuple):
@@ -156,7 +158,7 @@ def _rows(benchmark: Benchmark, root: Path, images: Path, boxes: BoxFormat | Non
             return
     files = [root]
     if root.is_dir():
-        inside = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+        inside = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in SUFFIXES]
         files = [root / name for name in choose(benchmark, inside)]
         if not files:
             raise QuestionFileError(
@@ -195,6 +197,7 @@ def _row(
         return RawRow(record.number, record.content, b"", file=inner)
     content = dict(record.content)
     try:
+        _decode(content)
         places = _resolve(content, record, seen)
         row = benchmark.translate(content, record)
         columns = row.pop("pictures")
@@ -208,12 +211,22 @@ def _row(
     return RawRow(record.number, row, record.content, embedded, file=inner)
 
 
+def _decode(content: dict[str, Any]) -> None:
+    """Pictures as base64 become bytes, once: an 8K picture is 30 MB and more."""
+    for column in _PICTURE_COLUMNS:
+        text = content.get(column)
+        if isinstance(text, str) and len(text) > _LONGEST_PATH:
+            content[column] = decode_base64(text)
+            if not content[column]:
+                raise LayoutError(column, "is base64 that cannot be read", "download the file again")
+
+
 def _resolve(content: dict[str, Any], record: Record, seen: dict[str, ImageSource]) -> dict[str, ImageSource]:
     """Puts the picture itself where a TSV row gives the `index` of a row before instead, as some tools write them."""
     if record.file.suffix.lower() != ".tsv" or "image" not in content:
         return {}
-    written = str(content["image"] or "")
-    if not (written.isdecimal() and len(written) < 20):
+    written = content["image"]
+    if not (isinstance(written, str) and written.isdecimal()):
         seen[str(content.get("index"))] = record.picture("image")
         return {}
     place = seen.get(written)
@@ -224,15 +237,11 @@ def _resolve(content: dict[str, Any], record: Record, seen: dict[str, ImageSourc
 
 
 def _picture(benchmark: Benchmark, content: Mapping[str, Any], column: str, images: Path) -> Any:
-    """What a row holds for a picture: bytes, base64, or a path under `images`."""
+    """What a row holds for a picture: bytes, or a path under `images`."""
     value = content.get(column)
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if not isinstance(value, str):
-        return value
-    if len(value) > _LONGEST_PATH:
-        if not decode_base64(value):
-            raise LayoutError(column, "is base64 that cannot be read", "download the file again")
         return value
     for folder in benchmark.image_folders:
         path = Path(folder.format(dataset=content.get("dataset"))) / value

@@ -13,6 +13,8 @@ from foveate.questions.files import MAX_LINE_BYTES, raw_rows
 from foveate.questions.pictures import EmbeddedImage, JsonlImage, ParquetImage, import_pyarrow, open_parquet
 from foveate.questions.problems import Problem, QuestionFileError, kind
 
+SUFFIXES = (".tsv", ".parquet", ".json", ".jsonl", ".ndjson")
+"""Of the files that are read."""
 _BATCH = 4
 """Rows of a Parquet file that are in memory at once: a row may be an 8K picture."""
 _MAX_LINES = 200
@@ -52,7 +54,7 @@ def records(file: Path) -> Iterator[Record]:
             return _json_records(file)
         case ".jsonl" | ".ndjson":
             return _jsonl_records(file)
-    raise QuestionFileError(f"{file}: benchmarks are read from .tsv, .parquet, .json and .jsonl files")
+    raise QuestionFileError(f"{file}: benchmarks are read from {', '.join(SUFFIXES)} files")
 
 
 @dataclass(frozen=True, slots=True)
