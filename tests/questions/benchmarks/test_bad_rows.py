@@ -12,7 +12,7 @@ from tests.questions.benchmarks import published as pub
 
 from foveate.images import ImageError, open_image
 from foveate.questions import pictures
-from foveate.questions.benchmarks import BENCHMARKS, benchmark_named, load_benchmark, load_named, tables
+from foveate.questions.benchmarks import BENCHMARKS, benchmark_named, find_data, load_benchmark, load_named, tables
 from foveate.questions.benchmarks.hub import downloaded
 from foveate.questions.check import check_data
 from foveate.questions.pictures import EmbeddedImage
@@ -243,6 +243,13 @@ def test_an_existing_file_with_a_colon_in_its_path_is_that_file(tmp_path, monkey
     assert benchmark_named("vstar:x") is None
     assert len(load_named("vstar:x")) == len(load_named("vstar:x/questions.jsonl")) == 1
     assert len(load_named(str(tmp_path / "vstar:x"))) == 1
+
+
+def test_data_are_found_before_anything_is_read(tmp_path):
+    file = pub.write_tsv(tmp_path / "t.tsv", [pub.tree_row(answer="X")])
+    assert find_data(f"treebench:{file}") == find_data(str(file)) == file
+    with pytest.raises(FileNotFoundError):
+        find_data(f"treebench:{tmp_path}/nothing.tsv")
 
 
 def test_data_check_reads_a_benchmark(tmp_path):

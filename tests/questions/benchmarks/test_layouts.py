@@ -202,6 +202,14 @@ def test_mmstar_keeps_options_that_it_cannot_tell_apart_in_the_question(tmp_path
     assert question.choices == {letter: letter for letter in "ABCD"}
 
 
+def test_mmstar_keeps_options_of_which_the_answer_was_not_told_apart(tmp_path):
+    question = "Which?\nOptions: A: one, B: two. C: three, D: four"
+    [read] = load_benchmark(
+        "mmstar", pub.write_parquet(tmp_path / "m.parquet", [pub.star_row(question=question, answer="D")])
+    )
+    assert (read.text, read.choices[read.answer]) == (question, "D")
+
+
 WORDS = st.text(st.sampled_from("abcdefgh ."), min_size=1, max_size=12).map(str.strip).filter(bool)
 
 
