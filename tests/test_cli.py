@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.questions.benchmarks import published
 from typer.testing import CliRunner
 
 from foveate.cli import app
+from foveate.questions.benchmarks import BENCHMARKS
 from foveate.questions.scenes import SceneConfig, export
 from foveate.recipes import load_recipe, recipe_names
 
@@ -34,6 +36,7 @@ def test_help_of_every_command_has_an_example() -> None:
         ["ask"],
         ["data", "scenes"],
         ["data", "check"],
+        ["data", "benchmarks"],
         ["bench", "update"],
         ["bench", "rollout"],
         ["recipes", "show"],
@@ -41,6 +44,23 @@ def test_help_of_every_command_has_an_example() -> None:
         ["study"],
     ):
         assert "Example" in run(*command, "--help")
+
+
+def test_a_benchmark_from_check_to_its_official_figures(tmp_path: Path) -> None:
+    file = published.write_tsv(tmp_path / "TreeBench.tsv", [published.tree_row(n) for n in range(2)])
+    assert "2 good, 0 bad" in run("data", "check", f"treebench:{file}")
+    scores = tmp_path / "scores.json"
+    said = run("eval", "--data", f"treebench:{file}", "--json", scores)
+    assert "treebench, as it is reported" in said
+    official = json.loads(scores.read_text())["official"]
+    assert official["figures"]["overall"]["questions"] == 2
+    assert "Perception/Attributes" in official["figures"]
+
+
+def test_benchmarks_are_listed(tmp_path: Path) -> None:
+    assert "hr-bench-8k" in run("data", "benchmarks", "--json", tmp_path / "benchmarks.json")
+    listed = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert {one["name"] for one in listed} == BENCHMARKS.keys()
 
 
 def test_own_data_from_check_to_ask(tmp_path: Path, data: Path) -> None:

@@ -78,9 +78,9 @@ class Context:
 
     @property
     def key(self) -> Hashable:
-        """Equal for contexts about the same original that show the model the same thing, so that work is shared.
+        """Equal for contexts about the same question that show the model the same thing, so that work is shared.
 
-        It does not tell originals apart: the caller does.
+        It does not tell questions apart, whose originals differ: the caller does.
         """
         return tuple(
             (message.role, tuple(part.key if isinstance(part, View) else part for part in message.parts))

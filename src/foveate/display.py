@@ -9,10 +9,12 @@ from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from foveate.evaluation.official import Official
 from foveate.training import StepReport
 
 SHOWN: Mapping[str, str] = {
@@ -149,3 +151,16 @@ def _smoothed(values: Sequence[float]) -> list[float]:
         sum(values[max(0, i - _SMOOTHED + 1) : i + 1]) / len(values[max(0, i - _SMOOTHED + 1) : i + 1])
         for i in range(len(values))
     ]
+
+
+def figures_table(benchmark: str, official: Official) -> Table:
+    """A benchmark's official figures, with their questions and intervals, and what they do not show."""
+    counts = ", ".join(f"{name} {count}" for name, count in official.counts.items() if count)
+    table = Table("figure", title=f"{benchmark}, as it is reported", caption=counts or None, title_justify="left")
+    for name in ("value", "95 % interval", "questions"):
+        table.add_column(name, justify="right")
+    for name, one in official.figures.items():
+        value = "undefined" if one.value is None else f"{one.value:.3f}"
+        interval = "{:.3f} to {:.3f}".format(*one.interval) if one.interval else ""
+        table.add_row(escape(name), value, interval, str(one.questions))
+    return table

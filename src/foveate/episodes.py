@@ -96,6 +96,7 @@ def run_episodes(
 
     Raises:
         ImageError: a picture cannot be used; the message names the question.
+        UnshownPicturesError: a question has several pictures, and the protocol shows one.
         ValueError: n or at_once is under 1.
     """
     groups: list[Group] = []
@@ -140,7 +141,7 @@ def episode_chunks(
         raise ValueError(f"needs n >= 1 and at_once >= 1, not {n} and {at_once}")
     sampling = sampling or Sampling()
     asked: Counter[str] = Counter()
-    for subjects in _opened(questions, generator.family, at_once, on_unreadable):
+    for subjects in _opened(questions, protocol, generator.family, at_once, on_unreadable):
         groups = _run_chunk(subjects, protocol, generator, n, sampling, seed, asked, answered_by)
         subjects.clear()  # the originals go while the caller looks at the groups
         yield groups
@@ -148,6 +149,7 @@ def episode_chunks(
 
 def _opened(
     questions: Iterable[Question],
+    protocol: Protocol,
     family: FamilyTraits,
     at_once: int,
     on_unreadable: Callable[[Question, ImageError], None] | None,
@@ -156,16 +158,17 @@ def _opened(
     subjects: list[Subject] = []
     held = 0
     for question in questions:
+        protocol.refuse_unshown(question)
         try:
-            image = open_image(question.image)
+            image, *others = (open_image(picture) for picture in (question.image, *question.others))
         except ImageError as error:
             if on_unreadable is None:
                 raise ImageError(f"question {question.id}: {error}") from error
             on_unreadable(question, error)
             continue
-        subjects.append(Subject(question, image, family))
-        held += image.width * image.height
-        del image  # or it would outlive its chunk
+        subjects.append(Subject(question, image, family, tuple(others)))
+        held += sum(picture.width * picture.height for picture in (image, *others))
+        del image, others  # or they would outlive their chunk
         if len(subjects) == at_once or held >= HELD_PIXELS:
             yield subjects
             subjects, held = [], 0

@@ -20,6 +20,7 @@ from pydantic import (
 
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.marking import Marker
+from foveate.evaluation.official import Official, official
 from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.evaluation.scores import score_record
 from foveate.evaluation.setup import fields_of
@@ -28,6 +29,7 @@ from foveate.generators import Generator, LocalGenerator, Sampling
 from foveate.generators.endpoint import EndpointError, EndpointGenerator, endpoint_generator
 from foveate.generators.recorded import RecordedGenerator
 from foveate.generators.spending import Prices
+from foveate.questions.benchmarks import benchmark_named
 from foveate.recipes import Recipe
 from foveate.runs import HELD_OUT_SEED, load_data, load_policy
 
@@ -194,9 +196,21 @@ def evaluate_model(
                 on_progress=progress,
             )
         if folder:
-            more = {"recipe": recipe.name, "data": data, **costs(result, generator, endpoint)}
+            more = {"recipe": recipe.name, "data": data, **official_json(official_of(data, result))}
+            more |= costs(result, generator, endpoint)
             folder.finish(score_record(result, model=model, more=more), result.failed)
     return result
+
+
+def official_of(data: str, result: Evaluation) -> tuple[str, Official] | None:
+    """A benchmark's name and its official figures; None where the data is no benchmark."""
+    named = benchmark_named(data)
+    return (named.benchmark.name, official(named.benchmark.name, result.scored)) if named else None
+
+
+def official_json(reported: tuple[str, Official] | None) -> dict[str, Any]:
+    """As a score file has them, under `official`; empty without."""
+    return {"official": {"benchmark": reported[0], **reported[1].to_json()}} if reported else {}
 
 
 def costs(result: Evaluation, generator: Generator, endpoint: Endpoint | None) -> dict[str, Any]:

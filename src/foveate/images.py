@@ -262,12 +262,14 @@ class View:
         source: the part of the original that it shows, in whole original pixels.
         original_size: width and height of the original.
         cropped: whether it was asked for as a crop, which may hold the whole original too.
+        picture: which of its question's pictures the original is: 0 is the first, and the only one of most questions.
     """
 
     image: Image.Image
     source: Box
     original_size: Size
     cropped: bool = False
+    picture: int = 0
 
     @property
     def size(self) -> Size:
@@ -275,9 +277,9 @@ class View:
         return self.image.size
 
     @property
-    def key(self) -> tuple[Box, Size]:
-        """Equal for views of the same original that show the same thing."""
-        return (self.source, self.size)
+    def key(self) -> tuple[Box, Size, int]:
+        """Equal for views of one question's pictures that show the same thing."""
+        return (self.source, self.size, self.picture)
 
     def to_original(self, box: Box, frame: Frame | str = Frame.PIXEL) -> Box:
         """A box written about this view, in original pixels; inside `source` when it is inside the view.
@@ -318,11 +320,15 @@ class View:
         return point_from_original(part, frame, self.size, (self.source.width, self.source.height))
 
 
-def full_view(image: Image.Image, budget: PixelBudget, multiple: int) -> View:
-    """The whole image under the budget (bicubic, as the families' own processors resize)."""
+def full_view(image: Image.Image, budget: PixelBudget, multiple: int, picture: int = 0) -> View:
+    """The whole image under the budget (bicubic, as the families' own processors resize).
+
+    Args:
+        picture: as in `View`.
+    """
     size = fit_size(image.size, budget, multiple)
     shown = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
-    return View(shown, Box(0, 0, *image.size), image.size)
+    return View(shown, Box(0, 0, *image.size), image.size, picture=picture)
 
 
 def crop_view(image: Image.Image, box: Box, budget: PixelBudget, multiple: int) -> View:

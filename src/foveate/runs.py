@@ -16,7 +16,7 @@ import torch
 import foveate
 from foveate.evaluation.grounding import grounding_of
 from foveate.families import EMBEDDED, VLM, load
-from foveate.questions.readers import load_questions
+from foveate.questions.benchmarks import load_named
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, RecipeError, StageName, load_recipe
@@ -40,8 +40,8 @@ _STAGE_FOLDERS = "[12]-*"
 
 
 def load_data(data: str, *, seed: int = 0, length: int = 100_000) -> Sequence[Question]:
-    """Questions of a file or folder, or endless procedural scenes for `"scenes"`."""
-    return Scenes(SceneConfig(), seed=seed, length=length) if data == SCENES else load_questions(data)
+    """Questions of a file or folder, of a benchmark (`NAME` or `NAME:PATH`), or procedural scenes for `"scenes"`."""
+    return Scenes(SceneConfig(), seed=seed, length=length) if data == SCENES else load_named(data)
 
 
 def load_policy(model: str, *, dtype: torch.dtype = torch.float32) -> VLM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,10 +56,11 @@ def other_question(lengths: Sequence[int], size: tuple[int, int], text: str, num
     return group(lengths, size=size, name=f"q{number}", text=text, seed=7 * number)
 
 
-def asked(protocol: Protocol, *replies: Sequence[str]) -> list[Episode]:
+def asked(protocol: Protocol, *replies: Sequence[str], pictures: int = 1) -> list[Episode]:
     """Episodes of a protocol whose turns were replied to so; the tokens of a reply are any words, not its text."""
-    pixels = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
-    subject = Subject(make_question(), Image.fromarray(pixels), SHORT)
+    noise = np.random.default_rng(0).integers(0, 256, (pictures, 150, 200, 3), np.uint8)
+    first, *others = map(Image.fromarray, noise)
+    subject = Subject(make_question(), first, SHORT, tuple(others))
     episodes = []
     for number, said in enumerate(replies):
         turns: list[Turn] = []
@@ -116,6 +118,10 @@ SHAPES: dict[str, Callable[[], list[Episode]]] = {
         [HERE, "7"],
         [OUTSIDE, "7"],
     ),
+    "further pictures": lambda: asked(
+        LocateThenAnswer(withhold_full_image=False), [f"{HERE}; {THERE}", "7"], [HERE, "7"], pictures=3
+    ),
+    "further pictures and a crop tool": lambda: asked(ZoomTool(), [HERE, "7"], ["7"], [THERE, HERE, "8"], pictures=2),
     "three turns in one history": lambda: asked(
         GroundThenAnswer(turns=3), [HERE, THERE, "7"], [HERE, OUTSIDE, "7"], [CUT_OFF, HERE, "red"], ["red", "red", "7"]
     ),
@@ -316,6 +322,16 @@ def test_the_same_words_about_another_image_are_not_shared(vlm: VLM) -> None:
     assert_same_logprobs(vlm, [left, right])
     with torch.no_grad():
         one, other = packed_logprobs(vlm, [left, right])
+    assert float((one - other).abs().max()) > 0.01
+
+
+def test_pictures_of_one_question_are_not_taken_for_one_another(vlm: VLM) -> None:
+    view = noise_view(3, 3, 0)
+    further = replace(_lookalike(view, noise_view(3, 3, 9)), picture=1)
+    episodes = [make_episode(make_question(), (Context.user(one, "locate red"), words(4))) for one in (view, further)]
+    assert_same_logprobs(vlm, episodes)
+    with torch.no_grad():
+        one, other = packed_logprobs(vlm, episodes)
     assert float((one - other).abs().max()) > 0.01
 
 

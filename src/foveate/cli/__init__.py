@@ -25,6 +25,7 @@ for name, command in (
 data_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 data_app.command("scenes")(data.scenes)
 data_app.command("check")(data.check)
+data_app.command("benchmarks")(data.benchmarks)
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, both sides in one run.")
 bench_app.command("update")(bench.bench_update)
 bench_app.command("reading")(bench.bench_reading)

@@ -24,12 +24,16 @@ from foveate.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from foveate.evaluation.official import Official
     from foveate.evaluation.runner import Evaluation
 
 
 @friendly
 def evaluate(
-    data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or 'scenes'.")],
+    data: Annotated[
+        str,
+        typer.Option(help="JSONL or Parquet file, a folder with one, a benchmark (NAME or NAME:PATH), or 'scenes'."),
+    ],
     model: Model = "tiny",
     recipe: AskedBy = None,
     protocol: AskedIn = None,
@@ -65,6 +69,9 @@ def evaluate(
     A model at any OpenAI-compatible API, here with training-free zooming:
     `foveate eval --endpoint http://localhost:8000/v1 --model qwen2.5-vl-7b --protocol zoom --data test.jsonl`
 
+    A benchmark as it is published: `foveate eval --model runs/hart --data hr-bench-4k:/data/hr_bench_4k.tsv`; without
+    a path it comes from the hub (`--data vstar`). `foveate data benchmarks` lists them.
+
     --probes says whether it uses its crops: what becomes of the accuracy with noise, the true region's crop or one of a
     random place in their place (noise, true_crop, random_crop), and with the crops alone (crop_alone).
     """
@@ -72,7 +79,7 @@ def evaluate(
 
     from foveate.display import counting
     from foveate.evaluation.scores import write_scores
-    from foveate.evaluations import Endpoint, Judge, evaluate_model
+    from foveate.evaluations import Endpoint, Judge, evaluate_model, official_json, official_of
     from foveate.runs import recipe_for
 
     there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
@@ -104,11 +111,14 @@ def evaluate(
         judge=judging,
         counting=partial(counting, console, "asking"),
     )
-    print_evaluation(result)
+    reported = official_of(data, result)
+    print_evaluation(result, reported)
     if out is not None:
         console.print(f"scores in {out / 'scores.json'}", highlight=False)
     if json_file is not None:
-        write_scores(json_file, result, model=model, more={"recipe": resolved.name})
+        write_scores(
+            json_file, result, model=model, more={"recipe": resolved.name, "data": data, **official_json(reported)}
+        )
 
 
 def _slug(name: str) -> str:
@@ -116,8 +126,9 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-100:]
 
 
-def print_evaluation(result: Evaluation) -> None:
-    """The figures, what the answers came from, and what must not be overlooked."""
+def print_evaluation(result: Evaluation, reported: tuple[str, Official] | None = None) -> None:
+    """The figures, a benchmark's official ones among them, and what must not be overlooked."""
+    from foveate.display import figures_table
     from foveate.evaluation.probes import probe_figures
     from foveate.evaluation.scoring import FIGURES
 
@@ -133,6 +144,8 @@ def print_evaluation(result: Evaluation) -> None:
         if figures["accuracy"] is not None:
             said = f"{name:12} {figures['accuracy']:.3f}   ({figures['change']:+.3f}, {figures['questions']} questions)"
             console.print(said, highlight=False)
+    if reported:
+        console.print(figures_table(*reported))
     console.print(f"{result.summary.questions} questions; episodes ended: {result.stops}", highlight=False)
     if result.failed:
         name, reason = next(iter(result.failed.items()))

@@ -52,7 +52,10 @@ def reproduce(
         typer.Option(metavar="[NAME=]PATH", help="The base model; NAME= for another than the table's own."),
     ] = None,
     data: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="Where a data set lies: JSONL or Parquet.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH", help="Where a data set lies: JSONL or Parquet, or a benchmark (NAME[:PATH])."
+        ),
     ] = None,
     row: Annotated[list[str] | None, typer.Option(metavar="METHOD", help="Only this row; may be given again.")] = None,
     out: Annotated[Path, typer.Option(help="Folder; tables in the same one share trainings.")] = Path(
@@ -66,7 +69,8 @@ def reproduce(
     Example: `foveate reproduce hart/table-2 --dry-run`
 
     Then: foveate reproduce hart/table-2 --model Qwen/Qwen2.5-VL-7B-Instruct --data mme-realworld=train.jsonl --data
-    mme-realworld-lite=lite.jsonl. What is finished is not done again; --set reaches every training and evaluation.
+    mme-realworld-lite=mme-realworld-lite:/data/lite (a benchmark as it is published). What is finished is not done
+    again; --set reaches every training and evaluation.
     """
     from foveate.reproduction.schema import load_table, table_names
 

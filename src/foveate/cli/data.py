@@ -48,17 +48,41 @@ def scenes(
 
 @friendly
 def check(
-    file: Annotated[Path, typer.Argument(help="JSONL or Parquet file, or a folder with one.")],
+    data: Annotated[
+        str, typer.Argument(help="JSONL or Parquet file, a folder with one, or a benchmark (NAME or NAME:PATH).")
+    ],
     json_file: Json = None,
 ) -> None:
     """Look at every row and picture; name each bad row and its mend. Status 1 when there are any.
 
     Example: `foveate data check my.jsonl`
-    """
-    from foveate.questions.check import check_file
 
-    report = check_file(file)
+    A benchmark as it is published: `foveate data check treebench:/data/TreeBench.tsv`
+    """
+    from foveate.questions.check import check_data
+
+    report = check_data(data)
     console.print(str(report), highlight=False, markup=False, soft_wrap=True)
     write_json(json_file, report.as_json())
     if not report.ok:
         raise typer.Exit(1)
+
+
+@friendly
+def benchmarks(json_file: Json = None) -> None:
+    """List the benchmarks that are read as they are published, and their official figures.
+
+    Example: `foveate data benchmarks`, then `foveate eval --data vstar` or `--data vstar:/data/vstar_bench`
+    """
+    from rich.table import Table
+
+    from foveate.questions.benchmarks import BENCHMARKS
+
+    table = Table("name", "questions", "hub", "read from", "official figure")
+    for one in BENCHMARKS.values():
+        count = f"{one.questions:,}" if one.questions is not None else "by part"
+        table.add_row(one.name, count, f"{one.hub} ({one.split})", one.read, one.figure)
+    console.print(table)
+    said = ("name", "title", "questions", "hub", "split", "read", "figure")
+    figures = [{key: getattr(one, key) for key in said} for one in BENCHMARKS.values()]
+    write_json(json_file, figures)

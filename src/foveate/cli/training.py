@@ -34,7 +34,10 @@ def demo(
 @friendly
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (see 'foveate recipes list') or a .yaml file.")],
-    data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or 'scenes'.")],
+    data: Annotated[
+        str,
+        typer.Option(help="JSONL or Parquet file, a folder with one, a benchmark (NAME or NAME:PATH), or 'scenes'."),
+    ],
     out: Annotated[Path, typer.Option(help="Run folder.")],
     model: Model = "tiny",
     seed: Seed = 0,
@@ -78,7 +81,7 @@ def train(
 
 @friendly
 def select_resolution(
-    data: Annotated[Path, typer.Option(help="JSONL or Parquet file, or a folder with one.")],
+    data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or a benchmark (NAME[:PATH]).")],
     out: Annotated[Path, typer.Option(help="Folder for the new data set, which training reads.")],
     model: Model = "tiny",
     levels: Annotated[
@@ -108,7 +111,7 @@ def select_resolution(
     from foveate.display import counting, levels_table
     from foveate.families import EMBEDDED
     from foveate.generators import LocalGenerator
-    from foveate.questions.readers import load_questions
+    from foveate.questions.benchmarks import load_named
     from foveate.runs import load_policy
     from foveate.training.resolution import select_resolutions
 
@@ -116,7 +119,7 @@ def select_resolution(
         budgets = [int(level) for level in levels.split(",")] if levels else None
     except ValueError:
         raise typer.BadParameter(f"--levels is {levels!r}: write numbers of pixels, such as 401408,200704") from None
-    questions = load_questions(data)
+    questions = load_named(data)
     vlm = load_policy(model)
     with counting(console, "selecting", len(questions)) as progress:
         selection = select_resolutions(

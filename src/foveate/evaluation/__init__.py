@@ -4,6 +4,7 @@ from foveate.evaluation.curves import grounding_curves
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
+from foveate.evaluation.official import Figure, Official, official
 from foveate.evaluation.pictures import annotated, data_url
 from foveate.evaluation.probes import (
     CROP_ALONE,
@@ -31,8 +32,10 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "EvaluationFolder",
+    "Figure",
     "Grounding",
     "JointTable",
+    "Official",
     "ReplacedCrop",
     "Replacement",
     "Scored",
@@ -47,6 +50,7 @@ __all__ = [
     "grounding_curves",
     "grounding_of",
     "iog_hit",
+    "official",
     "overall",
     "probe",
     "probe_figures",

@@ -164,7 +164,8 @@ class _Probed:
         self.contexts[UNCHANGED] = answered
         if crops := [view for view in dict.fromkeys(answered.views) if view.cropped]:
             alone = prompts.answer(question, family.box_style, crops=len(crops), withheld=True)
-            self.contexts[CROP_ALONE] = Context.user(*crops, alone)
+            others = [view for view in dict.fromkeys(answered.views) if view.picture]
+            self.contexts[CROP_ALONE] = Context.user(*crops, *others, alone)
         for name, replacement in replacements.items():
             if self.can_be_made(name):
                 rng = random.Random(f"{name}/{seed}/{question.id}")

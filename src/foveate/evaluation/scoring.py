@@ -58,6 +58,7 @@ class Scored:
     Attributes:
         regions: the true regions, as `Question.regions`, in original pixels.
         image_size: width and height of the original; None when no attempt was shown a view.
+        tags: further groupings that the data set publishes.
         data: the question's fingerprint, in hexadecimal.
         seconds: its share of the time that generation took.
         probes: whether the first attempt answers right under each probe, as `probe` says; None where none was asked.
@@ -71,6 +72,7 @@ class Scored:
     choices: Mapping[str, str] | None = None
     regions: tuple[tuple[Corners, ...], ...] = ()
     image_size: tuple[int, int] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
     seconds: float = field(default=0.0, compare=False)
     probes: Mapping[str, float | None] | None = None
@@ -183,6 +185,7 @@ def score(
         text=question.text,
         choices=dict(question.choices) if question.choices is not None else None,
         regions=tuple(tuple(box.corners for box in levels) for levels in question.regions),
+        tags=dict(question.tags),
         image_size=next((episode.image_size for episode in episodes), None),
         data=data,
         seconds=seconds,

@@ -12,6 +12,7 @@ from foveate.context import Sampled
 from foveate.episodes import Turn
 from foveate.generators.base import Generator
 from foveate.images import ImageSource, View, open_image
+from foveate.questions.pictures import EmbeddedImage
 from foveate.questions.schema import Question
 
 
@@ -60,8 +61,11 @@ def fingerprint(question: Question) -> bytes:
         words["view_pixels"] = question.view_pixels
     if question.points is not None:
         words["points"] = [point.coordinates for point in question.points]
+    if question.tags:
+        words["tags"] = dict(question.tags)
     digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
-    digest.update(hashlib.sha256(_encoded(question.image)).digest())
+    for picture in (question.image, *question.others):
+        digest.update(hashlib.sha256(_encoded(picture)).digest())
     return digest.digest()
 
 
@@ -70,6 +74,8 @@ def _encoded(source: ImageSource) -> bytes:
         return source
     if not callable(source):
         return Path(source).read_bytes()
+    if isinstance(source, EmbeddedImage):
+        return source.encoded()
     if hasattr(source, "__dataclass_fields__"):  # a scene: its repr says all that it is drawn from
         return repr(source).encode()
     image = open_image(source)

@@ -6,14 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 from typing import Protocol as Interface
 
 from PIL import Image
 
 from foveate.context import Context, Sampled
+from foveate.errors import FoveateError
 from foveate.images import PixelBudget, View, crop_view, full_view
 from foveate.questions.schema import Question
 from foveate.regions import Box, Frame, Point
+
+
+class UnshownPicturesError(FoveateError, ValueError):
+    """A question with several pictures, asked by a protocol that shows one."""
 
 
 class Problem(StrEnum):
@@ -138,29 +144,38 @@ class FamilyTraits(Interface):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an episode is about: the question, its original picture, and the family that is asked."""
+    """What an episode is about: the question, its original picture, and the family that is asked.
+
+    Attributes:
+        others: the question's further pictures, decoded.
+    """
 
     question: Question
     image: Image.Image
     family: FamilyTraits
-    _views: dict[tuple[Box | None, PixelBudget], View] = field(default_factory=dict, repr=False, compare=False)
+    others: tuple[Image.Image, ...] = ()
+    _views: dict[tuple[Box | int, PixelBudget], View] = field(default_factory=dict, repr=False, compare=False)
 
     def full_view(self, budget: PixelBudget | None = None) -> View:
         """The whole image under a budget, the family's own where None; made once for all episodes of the question.
 
         A question's own `view_pixels` lowers the budget, and never raises it. Crops are not concerned.
         """
+        return self.full_views(budget)[0]
+
+    def full_views(self, budget: PixelBudget | None = None) -> tuple[View, ...]:
+        """The whole image and, after it, every further picture of the question, each under the budget as above."""
         budget = budget or self.family.budget
         if self.question.view_pixels is not None:
             budget = budget.at_most(self.question.view_pixels)
-        key = (None, budget)
-        if key not in self._views:
-            self._views[key] = full_view(self.image, budget, self.family.multiple)
-        return self._views[key]
+        for number, image in enumerate((self.image, *self.others)):
+            if (number, budget) not in self._views:
+                self._views[number, budget] = full_view(image, budget, self.family.multiple, number)
+        return tuple(self._views[number, budget] for number in range(1 + len(self.others)))
 
     def crop_view(self, box: Box, budget: PixelBudget | None = None) -> View:
         """A crop of the original (`box` in its pixels), likewise made once."""
-        key = (box, budget or self.family.budget)
+        key: tuple[Box | int, PixelBudget] = (box, budget or self.family.budget)
         if key not in self._views:
             self._views[key] = crop_view(self.image, box, key[1], self.family.multiple)
         return self._views[key]
@@ -192,7 +207,25 @@ class Stop:
 
 
 class Protocol(ABC):
-    """How a question is asked. Stateless: everything is in the turns so far."""
+    """How a question is asked. Stateless: everything is in the turns so far.
+
+    Attributes:
+        shows_others: whether it shows a question's further pictures too.
+    """
+
+    shows_others: ClassVar[bool] = False
+
+    def refuse_unshown(self, question: Question) -> None:
+        """Refuses a question of which the model would not see every picture.
+
+        Raises:
+            UnshownPicturesError: it is so.
+        """
+        if question.others and not self.shows_others:
+            raise UnshownPicturesError(
+                f"question {question.id} has {1 + len(question.others)} pictures, and {type(self).__name__} shows one: "
+                "ask it by direct, locate or zoom"
+            )
 
     @abstractmethod
     def next(self, subject: Subject, turns: Sequence[Turn]) -> Ask | Stop:

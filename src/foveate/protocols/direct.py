@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from foveate.context import Context
 from foveate.images import PixelBudget
@@ -21,13 +22,14 @@ class Direct(Protocol):
     """
 
     view_budget: PixelBudget | None = None
+    shows_others: ClassVar[bool] = True
 
     def next(self, subject: Subject, turns: Sequence[Turn]) -> Ask | Stop:
         """The question at first, then the end."""
         if turns:
             return stop_with_answer(subject, turns[-1])
         asked = prompts.answer(subject.question, subject.family.box_style)
-        return Ask(Context.user(subject.full_view(self.view_budget), asked), final=True)
+        return Ask(Context.user(*subject.full_views(self.view_budget), asked), final=True)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """The reply as an answer turn."""

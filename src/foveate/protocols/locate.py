@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from foveate.context import Context
 from foveate.images import PixelBudget
@@ -20,7 +20,8 @@ WithoutRegion = Literal["stop", "full_image"]
 class LocateThenAnswer(Protocol):
     """HART's closed loop (arXiv 2602.23615) and its variants with the full image kept.
 
-    The answer turn is a fresh context: the model's own words of the locating turn are not in it.
+    The answer turn is a fresh context: the model's own words of the locating turn are not in it. Further pictures of a
+    question are shown whole in both turns, after the first or what stands for it: regions are located in the first.
 
     Attributes:
         withhold_full_image: the answer turn sees the crops only (HART), or the full image and the crops.
@@ -42,6 +43,7 @@ class LocateThenAnswer(Protocol):
     view_budget: PixelBudget | None = None
     crop_budget: PixelBudget | None = None
     answer_view_budget: PixelBudget | None = None
+    shows_others: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.max_boxes < 1:
@@ -55,18 +57,19 @@ class LocateThenAnswer(Protocol):
         if len(turns) == 2:
             return stop_with_answer(subject, turns[-1])
         if not turns:
-            view = subject.full_view(self.view_budget)
+            view, *others = subject.full_views(self.view_budget)
             asked = prompts.locate(question, family.frame, view.size, family.box_style, self.max_boxes)
-            return Ask(Context.user(view, asked))
+            return Ask(Context.user(view, *others, asked))
         located = turns[0]
         if not located.boxes and self.without_region == "stop":
             return Stop(StopReason.NO_REGION)
         views = (subject.crop_view(box, self.crop_budget or self.view_budget) for box in located.boxes)
         crops = tuple({view.key: view for view in views}.values())  # boxes within one pixel give the same crop
         withheld = crops and self.withhold_full_image
-        full = () if withheld else (subject.full_view(self.answer_view_budget or self.view_budget),)
+        whole, *others = subject.full_views(self.answer_view_budget or self.view_budget)
+        full = () if withheld else (whole,)
         asked = prompts.answer(question, family.box_style, crops=len(crops), withheld=not full)
-        return Ask(Context.user(*full, *crops, asked), final=True)
+        return Ask(Context.user(*full, *crops, *others, asked), final=True)
 
     def read(self, subject: Subject, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
         """Boxes from the first reply, the answer from the second."""
@@ -76,8 +79,8 @@ class LocateThenAnswer(Protocol):
 
 
 def located_turn(subject: Subject, context: Context, completion: Completion, *, max_boxes: int) -> Turn:
-    """A reply that was asked for boxes of the view shown last, which may be a crop, with what is wrong with it."""
-    view = context.views[-1]
+    """A reply that was asked for boxes of the first picture's view shown last, with what is wrong with it."""
+    view = [view for view in context.views if view.picture == 0][-1]
     boxes, problem = parse_boxes(completion.text, subject.family.frame, view.size, view.size, max_boxes=max_boxes)
     if completion.finish_reason is FinishReason.LENGTH:
         problem = Problem.OVER_LENGTH

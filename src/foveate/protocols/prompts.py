@@ -20,9 +20,10 @@ def locate(question: Question, frame: Frame, shown: Size, box_style: str, max_bo
     if box_style == "short":
         return f"locate {question.text}"
     regions = "the one region" if max_boxes == 1 else f"the regions (at most {max_boxes})"
+    image = "first image" if question.others else "image"
     return (
         f"Question: {question.text}\n"
-        f"Do not answer yet. Point at {regions} of the image that must be seen in detail to answer it. "
+        f"Do not answer yet. Point at {regions} of the {image} that must be seen in detail to answer it. "
         f"{_json_boxes(frame, shown)}"
     )
 
@@ -122,10 +123,13 @@ def answer(question: Question, box_style: str, *, crops: int = 0, withheld: bool
     if box_style == "short":
         return f"answer {question.text}"
     parts = []
+    image = "first image" if question.others else "full image"
     if withheld:
-        parts.append("The full image is withheld. You see only " + _crops(crops) + " of it, cut at full resolution.")
+        parts.append(f"The {image} is withheld. You see only {_crops(crops)} of it, cut at full resolution.")
     elif crops:
-        parts.append("After the full image you see " + _crops(crops) + " of it, cut at full resolution.")
+        parts.append(f"After the {image} you see {_crops(crops)} of it, cut at full resolution.")
+    if crops and question.others:
+        parts.append("The other images of the question follow, whole.")
     return "\n".join([*parts, *_question(question)])
 
 
@@ -164,7 +168,10 @@ def zoom_system(question: Question, frame: Frame, shown: Size, box_style: str, c
 
 def zoom_question(question: Question, box_style: str) -> str:
     """The question with its choices; whether to look closer is left to the model."""
-    return f"zoom {question.text}" if box_style == "short" else "\n".join(_question(question))
+    if box_style == "short":
+        return f"zoom {question.text}"
+    several = ["The tool `crop` cuts from the first of these images."] if question.others else []
+    return "\n".join([*several, *_question(question)])
 
 
 def zoom_result(question: Question, box_style: str, left: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from foveate.context import Context
 from foveate.images import PixelBudget
@@ -22,7 +23,7 @@ class ZoomTool(Protocol):
 
     Boxes are written about the global image shown first; crops always come from the original. A call that cannot be
     carried out is answered with what was wrong with it, and counts against the budget of calls. A reply without a call
-    is the answer.
+    is the answer. Further pictures of a question follow the global image, and are not cropped.
 
     Attributes:
         max_calls: crops (and failed calls) per episode.
@@ -36,6 +37,7 @@ class ZoomTool(Protocol):
     max_calls: int = 3
     view_budget: PixelBudget | None = None
     crop_budget: PixelBudget | None = None
+    shows_others: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.max_calls < 1:
@@ -45,9 +47,10 @@ class ZoomTool(Protocol):
         """The question, then a crop or an error for each call, until there is an answer or no call left."""
         question, family = subject.question, subject.family
         if not turns:
-            view = subject.full_view(self.view_budget)
+            view, *others = subject.full_views(self.view_budget)
             system = prompts.zoom_system(question, family.frame, view.size, family.box_style, self.max_calls)
-            return Ask(Context.user(view, prompts.zoom_question(question, family.box_style), system=system))
+            asked = prompts.zoom_question(question, family.box_style)
+            return Ask(Context.user(view, *others, asked, system=system))
         last = turns[-1]
         if not last.located:
             return stop_with_answer(subject, last)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foveate.images import header_size, open_image
+from foveate.questions.benchmarks.reading import benchmark_named, scan_benchmark, where
 from foveate.questions.problems import BadRow, list_rows
-from foveate.questions.readers import find_file, scan
+from foveate.questions.readers import Scanned, find_file, scan
 from foveate.regions import Size
 
 
@@ -112,10 +114,28 @@ def check_file(
         ImportError: Parquet without pyarrow.
     """
     file = find_file(path)
+    return _check_rows(file, scan(file, _looked_at(decode), image_folder))
+
+
+def check_data(data: str, *, decode: bool = True) -> CheckReport:
+    """As `check_file`, also for a benchmark: `NAME` or `NAME:PATH`."""
+    if (named := benchmark_named(data)) is None:
+        return check_file(data, decode=decode)
+    root = where(*named)
+    return _check_rows(root, scan_benchmark(named.benchmark, root, _looked_at(decode)))
+
+
+def _looked_at(decode: bool) -> Callable[[Path | bytes], Size]:
+    """How a picture is looked at: in full, or its header."""
+    return _decoded_size if decode else header_size
+
+
+def _check_rows(file: Path, scanned_rows: Iterable[Scanned]) -> CheckReport:
+    """What scanned rows hold; `file` is what they are from."""
     rows, bad, warnings, sizes = 0, [], [], []
     regions = points = choices = view_pixels = 0
     categories: Counter[str] = Counter()
-    for scanned in scan(file, _decoded_size if decode else header_size, image_folder):
+    for scanned in scanned_rows:
         rows += 1
         if scanned.bad:
             bad.append(scanned.bad)

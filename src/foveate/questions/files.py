@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from foveate.images import ImageSource
-from foveate.questions.pictures import JsonlImage, ParquetImage, import_pyarrow
+from foveate.questions.pictures import JsonlImage, ParquetImage, import_pyarrow, open_parquet
 from foveate.questions.problems import Problem, QuestionFileError, kind
 from foveate.questions.schema import QuestionRow
 
 MAX_LINE_BYTES = 256 * 2**20
 """Longer lines are refused: they are no rows (an 8K picture as base64 takes up to 130 MB)."""
 _MAX_RAW = 2**20
+_LONGEST_TEXT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +27,32 @@ class RawRow:
         number: the line of a JSONL file (blank lines count), the row of a Parquet file; from 1.
         content: keys and values, or why there are none.
         written: the row as it stands in the file.
-        embedded: what reads the row's picture again, where its bytes are in the row.
+        embedded: what reads the row's pictures again, where their bytes are in the row: the first, then further ones.
         warning: something odd that does no harm.
+        file: the file it is in, where `number` alone does not say it (data in several files).
     """
 
     number: int
     content: Mapping[str, Any] | Problem
     written: bytes | Mapping[str, Any]
-    embedded: ImageSource = b""
+    embedded: Sequence[ImageSource] = ()
     warning: Problem | None = None
+    file: str | None = None
 
     @property
     def raw(self) -> str:
         """The row as text, without image bytes, and cut after a million characters."""
         if isinstance(self.written, bytes):
             return self.written[:_MAX_RAW].decode(errors="backslashreplace").rstrip("\r\n")
-        return json.dumps(self.written, default=_without_bytes, ensure_ascii=False)[:_MAX_RAW]
+        return json.dumps(_without_bytes(self.written), default=str, ensure_ascii=False)[:_MAX_RAW]
 
 
-def _without_bytes(value: object) -> str:
-    return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
+def _without_bytes(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without_bytes(inner) for key, inner in value.items()}
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:  # a picture as base64
+        return f"<{len(value)} characters>"
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
 
 
 def raw_rows(file: Path) -> Iterator[RawRow]:
@@ -84,7 +91,7 @@ def _jsonl_rows(file: Path) -> Iterator[RawRow]:
                 line, offset = line[3:], 3
                 warning = Problem(None, "begins with a byte order mark", "save the file as UTF-8 without one")
             if line.strip():
-                yield RawRow(number, _parsed(line), line, JsonlImage(file, number, offset), warning)
+                yield RawRow(number, _parsed(line), line, (JsonlImage(file, number, offset),), warning)
 
 
 def _refuse_other_formats(file: Path, start: bytes) -> None:
@@ -144,7 +151,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _parquet_rows(file: Path) -> Iterator[RawRow]:
     pyarrow = import_pyarrow()
     try:
-        with pyarrow.parquet.ParquetFile(file) as table:
+        with open_parquet(file) as table:
             _refuse_other_columns(file, table.schema_arrow.names)
             number = 0
             for group in range(table.num_row_groups):
@@ -154,7 +161,7 @@ def _parquet_rows(file: Path) -> Iterator[RawRow]:
                         number += 1
                         row = _parquet_row(batch.slice(position, 1))
                         written = {} if isinstance(row, Problem) else row
-                        yield RawRow(number, row, written, ParquetImage(file, number, group, index))
+                        yield RawRow(number, row, written, (ParquetImage(file, number, group, index),))
                         index += 1
     except (OSError, pyarrow.ArrowException) as error:
         raise QuestionFileError(f"{file} cannot be read as Parquet ({error}): write it again from its source") from None
@@ -172,6 +179,7 @@ def _parquet_row(batch: Any) -> Mapping[str, Any] | Problem:
         row: dict[str, Any] = batch.to_pylist()[0]
     except UnicodeDecodeError:
         return Problem(None, "holds text that is not UTF-8", "write the text again as UTF-8")
-    if isinstance(choices := row.get("choices"), list) and all(isinstance(item, tuple) for item in choices):
-        row["choices"] = dict(choices)  # a map column
+    for key in ("choices", "tags"):
+        if isinstance(pairs := row.get(key), list) and all(isinstance(item, tuple) for item in pairs):
+            row[key] = dict(pairs)  # a map column
     return row

@@ -7,6 +7,7 @@ import binascii
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from foveate.images import ImageError, open_image
 from foveate.questions.problems import Problem
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{256,}={0,2}\s*\Z")
+_PLAIN = bytes.maketrans(b"-_", b"+/")
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
 
@@ -44,7 +46,7 @@ def decode_base64(text: str) -> bytes | None:
     elif not _BASE64.match(text):
         return None
     try:
-        return base64.b64decode(text.strip().translate({ord("-"): "+", ord("_"): "/"}) + "==")
+        return base64.b64decode(text.strip().encode().translate(_PLAIN) + b"==")
     except (binascii.Error, ValueError):
         return b"" if prefix else None
 
@@ -74,53 +76,103 @@ def _image_path(written: str, folder: Path) -> Path | Problem:
     return Problem("image", f"{quoted} {what}", f"put it in {path.parent}, or {mend}")
 
 
-@dataclass(frozen=True, slots=True)
-class JsonlImage:
-    """A picture written as base64 into a line of a JSONL file: holds its place, not its bytes."""
+class EmbeddedImage(ABC):
+    """A picture inside a data file: holds its place, and reads it again whenever it is needed."""
 
-    file: Path
-    line: int
-    offset: int
+    __slots__ = ()
 
     def __call__(self) -> Image.Image:
-        """Reads the line again and decodes the picture.
+        """Reads the picture from its file and decodes it.
 
         Raises:
             ImageError: it cannot be decoded, or the file has changed.
         """
+        content = self.encoded()
+        try:
+            return open_image(content)
+        except ImageError as error:
+            raise ImageError(f"{self.place}: {error}") from None
+
+    def encoded(self) -> bytes:
+        """Its bytes as they were embedded (PNG, JPEG, ...), not decoded.
+
+        Raises:
+            ImageError: there is none at its place: the file has changed.
+        """
+        if (content := embedded_bytes(self.written())) is None:
+            raise ImageError(f"{self.place}: no picture there now: the file was changed after its questions were read")
+        return content
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, in words."""
+
+    @abstractmethod
+    def written(self) -> Any:
+        """What stands at its place now, as it is written there; None where the file has no such place."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlImage(EmbeddedImage):
+    """A picture written as base64 into a line of a JSONL file."""
+
+    file: Path
+    line: int
+    offset: int
+    key: str = "image"
+
+    @property
+    def place(self) -> str:
+        """The file and the line."""
+        return f"{self.file}, line {self.line}"
+
+    def written(self) -> Any:
+        """The value of its key."""
         with self.file.open("rb") as stream:
             stream.seek(self.offset)
             line = stream.readline()
         try:
-            value = json.loads(line)["image"]
+            return json.loads(line)[self.key]
         except (ValueError, KeyError, TypeError):
-            value = None
-        return _decoded(value, f"{self.file}, line {self.line}")
+            return None
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetImage:
-    """A picture in a row of a Parquet file: holds its place, not its bytes."""
+class ParquetImage(EmbeddedImage):
+    """A picture in a row of a Parquet file."""
 
     file: Path
     row: int
     group: int
     index: int
+    column: str = "image"
 
-    def __call__(self) -> Image.Image:
-        """Reads the row group's pictures (kept until another group is asked for) and decodes this one.
+    @property
+    def place(self) -> str:
+        """The file and the row."""
+        return f"{self.file}, row {self.row}"
 
-        Raises:
-            ImageError: it cannot be decoded, or the file has changed.
-        """
-        images = _parquet_images(self.file, self.file.stat().st_mtime_ns, self.group)
-        value = images[self.index].as_py() if self.index < len(images) else None
-        return _decoded(value, f"{self.file}, row {self.row}")
+    def written(self) -> Any:
+        """The value of its column, from the row group's (kept until another group is asked for)."""
+        images = _parquet_images(self.file, self.file.stat().st_mtime_ns, self.group, self.column)
+        return images[self.index].as_py() if self.index < len(images) else None
 
 
 @lru_cache(maxsize=1)
-def _parquet_images(file: Path, changed: int, group: int) -> Any:
-    return import_pyarrow().parquet.ParquetFile(file).read_row_group(group, columns=["image"]).column("image")
+def _parquet_images(file: Path, changed: int, group: int, column: str) -> Any:
+    with open_parquet(file) as table:
+        return table.read_row_group(group, columns=[column]).column(column)
+
+
+def open_parquet(file: Path) -> Any:
+    """A Parquet file of pictures: read page by page, without holding a row group twice (a third less memory).
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        pyarrow.ArrowException, OSError: it cannot be read.
+    """
+    return import_pyarrow().parquet.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
 
 
 def import_pyarrow() -> Any:
@@ -136,13 +188,9 @@ def import_pyarrow() -> Any:
     return pyarrow
 
 
-def _decoded(value: Any, where: str) -> Image.Image:
+def embedded_bytes(value: Any) -> bytes | None:
+    """A picture's bytes from what a row holds for it: bytes, base64, or `{"bytes": ...}`; None for anything else."""
     if isinstance(value, Mapping):
         value = value.get("bytes")
     content = decode_base64(value) if isinstance(value, str) else value
-    if not isinstance(content, bytes):
-        raise ImageError(f"{where}: no picture there now: the file was changed after its questions were read")
-    try:
-        return open_image(content)
-    except ImageError as error:
-        raise ImageError(f"{where}: {error}") from None
+    return content if isinstance(content, bytes) else None

@@ -46,15 +46,18 @@ class BadRow:
         number: the line of a JSONL file, the row of a Parquet file; from 1.
         problems: everything found in it, not just the first.
         raw: the row as it was written, without embedded image bytes.
+        file: the file it is in, where the data are in several.
     """
 
     number: int
     problems: tuple[Problem, ...]
     raw: str
+    file: str | None = None
 
     def as_json(self) -> dict[str, object]:
-        """`row` and `reasons`, each with `field`, `what` and `mend`."""
+        """`row` and `reasons`, each with `field`, `what` and `mend`; `file` where the data are in several."""
         return {
+            **({"file": self.file} if self.file is not None else {}),
             "row": self.number,
             "reasons": [{"field": p.field, "what": p.what, "mend": p.mend} for p in self.problems],
         }
@@ -73,8 +76,8 @@ class QuestionFileError(FoveateError, ValueError):
 
 
 def row_unit(file: Path) -> str:
-    """What the number of a row counts in this file: "row" in Parquet, "line" in JSONL."""
-    return "row" if file.suffix.lower() == ".parquet" else "line"
+    """What the number of a row counts in this file: lines in JSONL and TSV, rows in all others."""
+    return "line" if file.suffix.lower() in (".jsonl", ".ndjson", ".tsv") else "row"
 
 
 def list_rows(file: Path, rows: Sequence[BadRow], limit: int | None = None) -> str:
@@ -85,13 +88,13 @@ def list_rows(file: Path, rows: Sequence[BadRow], limit: int | None = None) -> s
         rows: the rows.
         limit: how many lines to write, and how many row numbers in each, before counting the rest; None for all.
     """
-    rows_of: dict[str, list[int]] = {}
+    rows_of: dict[tuple[str | None, str], list[int]] = {}
     for row in rows:
         for problem in row.problems:
-            rows_of.setdefault(str(problem), []).append(row.number)
-    unit = row_unit(file)
+            rows_of.setdefault((row.file, str(problem)), []).append(row.number)
     lines = []
-    for wording, numbers in list(rows_of.items())[:limit]:
+    for (inner, wording), numbers in list(rows_of.items())[:limit]:
+        unit = f"{inner}, {row_unit(Path(inner))}" if inner else row_unit(file)
         named = ", ".join(map(str, numbers[:limit]))
         more = f" and {len(numbers) - limit} more" if limit is not None and len(numbers) > limit else ""
         lines.append(f"  {unit}{'s' if len(numbers) > 1 else ''} {named}{more}: {wording}")

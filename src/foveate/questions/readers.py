@@ -79,8 +79,9 @@ def load_questions(
 
     Keys: `id`, `image` (path relative to the file, bytes, or base64), `question`, `answer`; optional `choices`,
     `regions` (true boxes in original pixels, nested levels as lists), `points` (where the counted objects are, [x, y]
-    in original pixels; [] says that there is none), `category` and `view_pixels` (the most pixels of the full image
-    that are shown). The header of every picture is looked at; pictures are decoded when they are used.
+    in original pixels; [] says that there is none), `category`, `tags` (further groupings, texts by name),
+    `other_images` (further pictures, by their paths) and `view_pixels` (the most pixels of the full image that are
+    shown). The header of every picture is looked at; pictures are decoded when they are used.
 
     Args:
         path: the file or folder.
@@ -94,11 +95,20 @@ def load_questions(
             the mend), no row is good, or the file is of another format.
         ImportError: Parquet without pyarrow.
     """
+    file = find_file(path)
+    return gather(file, scan(file, header_size, image_folder), on_bad)
+
+
+def gather(file: Path, rows: Iterable[Scanned], on_bad: Literal["error", "quarantine"]) -> Questions:
+    """The questions of scanned rows; what is done about bad ones is as for `load_questions`.
+
+    Raises:
+        QuestionFileError: as `load_questions`.
+    """
     if on_bad not in ("error", "quarantine"):
         raise ValueError(f"on_bad is 'error' or 'quarantine', not {on_bad!r}")
-    file = find_file(path)
     questions, bad, warnings, count = [], [], [], 0
-    for scanned in scan(file, header_size, image_folder):
+    for scanned in rows:
         count += 1
         if scanned.bad:
             bad.append(scanned.bad)
@@ -158,6 +168,21 @@ def scan(
         QuestionFileError: the file as a whole cannot be read.
         ImportError: Parquet without pyarrow.
     """
+    folder = file.parent if image_folder is None else Path(image_folder)
+    return scan_rows(raw_rows(file), folder, size_of, row_unit(file))
+
+
+def scan_rows(
+    rows: Iterable[RawRow], folder: Path, size_of: Callable[[Path | bytes], Size], unit: str
+) -> Iterator[Scanned]:
+    """Rows with the keys of a question, wherever they come from, good or bad, in order.
+
+    Args:
+        rows: the rows.
+        folder: where image paths start, and where every picture must lie.
+        size_of: as for `scan`.
+        unit: what the rows' numbers count, where they name no file of their own.
+    """
     sizes: dict[Path, Size | ImageError] = {}
 
     def size_once(source: Path | bytes) -> Size:
@@ -172,18 +197,19 @@ def scan(
             raise known
         return known
 
-    folder = file.parent if image_folder is None else Path(image_folder)
-    row_of_id: dict[str, int] = {}
-    for row in raw_rows(file):
+    place_of_id: dict[str, tuple[int, str | None]] = {}
+    for row in rows:
         outcome = _outcome(row, folder, size_once)
         name = None if isinstance(row.content, Problem) else row.content.get("id")
-        first = row.number if name is None else row_of_id.setdefault(str(name), row.number)
-        if first != row.number:
-            what = f"{str(name)!r} is that of {row_unit(file)} {first} too"
+        place = row.number, row.file
+        first, inner = place if name is None else place_of_id.setdefault(str(name), place)
+        if (first, inner) != place:
+            where = f"{inner}, {row_unit(Path(inner))} {first}" if inner else f"{unit} {first}"
+            what = f"{str(name)!r} is that of {where} too"
             outcome = outcome.spoilt_by(Problem("id", what, "give every row an id of its own"))
         warnings = outcome.warnings + ((row.warning,) if row.warning else ())
-        bad = BadRow(row.number, outcome.problems, row.raw) if outcome.problems else None
-        yield Scanned(outcome, bad, BadRow(row.number, warnings, row.raw) if warnings and not bad else None)
+        bad = BadRow(row.number, outcome.problems, row.raw, row.file) if outcome.problems else None
+        yield Scanned(outcome, bad, BadRow(row.number, warnings, row.raw, row.file) if warnings and not bad else None)
 
 
 def _outcome(row: RawRow, folder: Path, size_of: Callable[[Path | bytes], Size]) -> Outcome:

@@ -29,6 +29,8 @@ _MENDS = {
     "category": "write a text, or leave the key out",
     "view_pixels": "write a whole number, width x height of the full image as it is to be shown, or leave the key out",
     "points": "write each counted object as [x, y] in pixels of the original, upright picture; [] where there is none",
+    "tags": 'write an object of texts: {"cycle": "0"}, or leave the key out',
+    "other_images": "write a list of the further pictures' paths, relative to the data file, or leave the key out",
 }
 """The keys of a row, each with what it should hold."""
 
@@ -38,6 +40,8 @@ def parse_row(row: Mapping[str, Any]) -> QuestionRow | list[Problem]:
     present = {key: value for key, value in row.items() if not _absent(value)}
     if isinstance(choices := present.get("choices"), dict):  # a Parquet struct has every letter in every row
         present["choices"] = {letter: text for letter, text in choices.items() if not _absent(text)}
+    if isinstance(tags := present.get("tags"), dict):  # likewise
+        present["tags"] = {name: text for name, text in tags.items() if not _absent(text)}
     try:
         return QuestionRow.model_validate(present)
     except ValidationError as error:
@@ -82,7 +86,7 @@ def _schema_problems(error: ValidationError) -> Iterator[Problem]:
 
 def _place(key: str, location: Sequence[int | str]) -> str:
     """`regions[0][1]`. Behind a key that may be of several types, pydantic names the type: left out."""
-    inner = location[2 if key in ("image", "choices") else 1 :]
+    inner = location[2 if key in ("image", "choices") else 1 :][: 1 if key == "other_images" else None]
     return key + "".join(f"[{part!r}]" for part in inner)
 
 
@@ -171,7 +175,7 @@ class Outcome:
 
 
 def build_question(
-    row: QuestionRow, folder: Path, size_of: Callable[[Path | bytes], Size], embedded: ImageSource
+    row: QuestionRow, folder: Path, size_of: Callable[[Path | bytes], Size], embedded: Sequence[ImageSource]
 ) -> Outcome:
     """A row that fits the schema as a `Question`.
 
@@ -179,23 +183,22 @@ def build_question(
         row: the row.
         folder: where relative image paths start.
         size_of: width and height of a picture, upright; raises ImageError when it is none.
-        embedded: what the question keeps for a picture whose bytes are in the row.
+        embedded: what the question keeps for a picture whose bytes are in the row: the first, then the further ones.
     """
     source = image_source(row.image, folder)
     if isinstance(source, Problem):
         return Outcome(problems=(source,))
-    try:
-        size = size_of(source)
-    except ImageError as error:
-        mend = "write the picture again from its source, as PNG, JPEG or WebP"
-        return Outcome(problems=(Problem("image", f"cannot be used ({error})", mend),))
+    size = _size(source, size_of)
+    if isinstance(size, Problem):
+        return Outcome(problems=(size,))
     regions, problems, warnings = regions_in(row, size)
     points, wrong_points = points_in(row, size)
-    if problems := problems + wrong_points:
+    others, wrong_others = _other_pictures(row, folder, size_of, embedded)
+    if problems := problems + wrong_points + wrong_others:
         return Outcome(None, size, tuple(problems), tuple(warnings))
     question = Question(
         id=row.id,
-        image=embedded if isinstance(source, bytes) else source,
+        image=embedded[0] if isinstance(source, bytes) else source,
         text=row.question,
         choices=row.lettered_choices(),
         answer=row.answer_letter_or_text(),
@@ -203,5 +206,35 @@ def build_question(
         category=row.category,
         view_pixels=row.view_pixels,
         points=points,
+        tags=row.tags,
+        others=tuple(others),
     )
     return Outcome(question, size, (), tuple(warnings))
+
+
+def _size(source: Path | bytes, size_of: Callable[[Path | bytes], Size]) -> Size | Problem:
+    try:
+        return size_of(source)
+    except ImageError as error:
+        mend = "write the picture again from its source, as PNG, JPEG or WebP"
+        return Problem("image", f"cannot be used ({error})", mend)
+
+
+def _other_pictures(
+    row: QuestionRow, folder: Path, size_of: Callable[[Path | bytes], Size], embedded: Sequence[ImageSource]
+) -> tuple[list[ImageSource], list[Problem]]:
+    pictures: list[ImageSource] = []
+    problems = []
+    for number, written in enumerate(row.other_images):
+        source = image_source(written, folder)
+        size = source if isinstance(source, Problem) else _size(source, size_of)
+        if isinstance(wrong := size, Problem):
+            problems.append(Problem(f"other_images[{number}]", wrong.what, wrong.mend))
+        elif isinstance(source, Path):
+            pictures.append(source)
+        elif number + 1 < len(embedded):
+            pictures.append(embedded[number + 1])
+        else:
+            mend = "write it to a file, and its path here"
+            problems.append(Problem(f"other_images[{number}]", "holds the picture itself", mend))
+    return pictures, problems

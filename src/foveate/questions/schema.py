@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,6 +30,9 @@ class Question:
         category: for scores by category.
         points: where the counted objects are, in pixels of the original (upright) image: () where there is none to
             count, None where it is not known. Who may see them is as for the regions.
+        tags: further groupings that the data set publishes (a cycle, a sub-task), by name.
+        others: further pictures of the question, shown whole after the first and in this order. True regions and
+            points, and whatever a model locates, are of the first alone.
         view_pixels: at most so many pixels of the full image are shown, whatever the protocol's budget, as chosen for
             this question (LFPC, `training.resolution`); None for the protocol's. Crops are not concerned.
         verbatim: the text holds its options, if it has any, and says how to answer: where the answer is asked for it
@@ -46,6 +49,8 @@ class Question:
     category: str | None = None
     view_pixels: int | None = None
     points: tuple[Point, ...] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[ImageSource, ...] = field(default=(), repr=False)
     verbatim: bool = False
 
     def without_annotations(self) -> Question:
@@ -72,6 +77,8 @@ class QuestionRow(BaseModel):
     category: str | None = None
     view_pixels: int | None = None
     points: list[tuple[float, float]] | None = None
+    tags: dict[str, str] = {}
+    other_images: list[str | bytes | dict[str, Any]] = []
 
     @field_validator("id", "answer", mode="before")
     @classmethod
@@ -138,12 +145,13 @@ class QuestionRow(BaseModel):
         return tuple(regions)
 
 
-def row_of(question: Question, image: str) -> dict[str, Any]:
+def row_of(question: Question, image: str, other_images: Sequence[str] = ()) -> dict[str, Any]:
     """A question as a row of a JSONL file, keys without a value left out.
 
     Args:
         question: any.
         image: its picture's path, relative to the file.
+        other_images: those of its further pictures.
     """
     row = {
         "id": question.id,
@@ -155,6 +163,8 @@ def row_of(question: Question, image: str) -> dict[str, Any]:
         "category": question.category,
         "view_pixels": question.view_pixels,
         "points": None if question.points is None else [list(point.coordinates) for point in question.points],
+        "tags": dict(question.tags) or None,
+        "other_images": list(other_images) or None,
     }
     return {key: value for key, value in row.items() if value is not None}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from foveate.images import open_image
+from foveate.images import ImageSource, open_image
 from foveate.questions.schema import Question, row_of
 
 
@@ -33,14 +33,17 @@ def write_questions(questions: Iterable[Question], directory: str | os.PathLike[
     linked: dict[Path, str] = {}
     with unfinished.open("w", encoding="utf-8") as lines:
         for question in questions:
-            if callable(question.image) or isinstance(question.image, bytes):
-                picture = f"images/{_name(question.id)}.png"
-                _write_png(question, folder / picture)
-            else:
-                file = Path(os.path.abspath(question.image))
-                picture = linked.setdefault(file, f"images/{_name(file.stem, str(file))}{file.suffix}")
-                _link(file, folder / picture)
-            lines.write(json.dumps(row_of(question, picture), ensure_ascii=False) + "\n")
+            pictures = []
+            for number, source in enumerate((question.image, *question.others), start=1):
+                if callable(source) or isinstance(source, bytes):
+                    further = None if number == 1 else f"{question.id}\0{number}"
+                    pictures.append(f"images/{_name(question.id, further)}.png")
+                    _write_png(source, folder / pictures[-1])
+                else:
+                    file = Path(os.path.abspath(source))
+                    pictures.append(linked.setdefault(file, f"images/{_name(file.stem, str(file))}{file.suffix}"))
+                    _link(file, folder / pictures[-1])
+            lines.write(json.dumps(row_of(question, pictures[0], pictures[1:]), ensure_ascii=False) + "\n")
     unfinished.replace(path)
     return path
 
@@ -51,9 +54,9 @@ def _name(readable: str, whole: str | None = None) -> str:
     return f"{re.sub('[^A-Za-z0-9]+', '-', readable)[:40].strip('-')}-{digest}".lstrip("-")
 
 
-def _write_png(question: Question, target: Path) -> None:
+def _write_png(source: ImageSource, target: Path) -> None:
     unfinished = target.with_name(target.name + ".tmp")
-    open_image(question.image).save(unfinished, "PNG", compress_level=1)
+    open_image(source).save(unfinished, "PNG", compress_level=1)
     unfinished.replace(target)
 
 

@@ -13,7 +13,7 @@ from foveate.evaluation.scores import write_scores
 from foveate.evaluations import evaluate_model
 from foveate.families import EMBEDDED
 from foveate.generators import LocalGenerator
-from foveate.questions.readers import find_file
+from foveate.questions.benchmarks import find_data
 from foveate.reproduction.plan import Measurement, Plan, Run
 from foveate.reproduction.schema import ReproductionError, sources
 from foveate.runs import SCENES, load_data, load_policy, start
@@ -31,10 +31,13 @@ def run_plan(plan: Plan, console: Console) -> None:
     """
     if plan.missing:
         needed = [f"  --data {name}=PATH   {_described(name)}" for name in plan.missing]
-        raise ReproductionError("these data sets are needed, as JSONL or Parquet files:\n" + "\n".join(needed))
+        raise ReproductionError(
+            "these data sets are needed, as JSONL or Parquet files of ours, or as a benchmark is published "
+            "(PATH is then BENCHMARK or BENCHMARK:PATH, see `foveate data benchmarks`):\n" + "\n".join(needed)
+        )
     for path in plan.data.values():
         if path and path != SCENES:
-            find_file(path)  # before days of training
+            find_data(path)  # before days of training
     todo = [one for one in plan.measurements if not one.file.exists()]
     counter = partial(counting, console)
     for number, run in enumerate(plan.runs, start=1):

@@ -13,10 +13,13 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
+
+from PIL import Image
 
 from foveate.episodes import Episode, run_episodes
 from foveate.errors import FoveateError
@@ -217,17 +220,22 @@ def select_resolutions(
 
 
 def _opened(question: Question) -> Question:
-    """The question with its picture in memory, and without true boxes or points."""
+    """The question with its pictures in memory, and without true boxes or points."""
     try:
-        image = open_image(question.image)
+        image, *others = (open_image(picture) for picture in (question.image, *question.others))
     except ImageError as error:
         raise ImageError(f"question {question.id}: {error}") from error
-    return replace(question.without_annotations(), image=lambda: image)
+    held = tuple(partial(_as_drawn, other) for other in others)
+    return replace(question.without_annotations(), image=partial(_as_drawn, image), others=held)
+
+
+def _as_drawn(image: Image.Image) -> Image.Image:
+    return image
 
 
 def _answer(episode: Episode, multiple: int, seconds: float) -> Answer:
     question, [turn] = episode.question, episode.turns
-    [view] = turn.context.views
+    view = turn.context.views[0]
     assert question.view_pixels is not None
     return Answer(
         question=question.id,
