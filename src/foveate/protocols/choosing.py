@@ -26,8 +26,8 @@ _GOES_ON = re.compile(r" (?!because\b|since\b|as\b|is\b|if\b|so\b|which\b|选项
 """After what may be a word or a number as well as a letter: it is the former."""
 _WRONG = r"(?:not|n't|wrong|incorrect|false|unlikely|no|never)\b|n't\b"
 _BEFORE_LETTER = re.compile(
-    r"(?:(?:so|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion|conclusion"
-    r"|correct|only|out of the four|finally|okay|ok|which leaves|so it must be)\b[,:]? ?){0,3}"
+    r"(?:(?:so|well|hmm|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion"
+    r"|conclusion|correct|only|out of the four|finally|okay|ok|which leaves|so it must be)\b[,:]? ?){0,3}"
     r"(?:(?:it is|it's|it must be|it has to be|that's|that would be|the one that (?:matches|fits) is"
     r"|(?:i'm|i am) going with|(?:i|we)(?: would| will|'d)? (?:choose|pick|select|go with|say|answer)"
     r"|(?:i|we)(?: would| will|'d)? (?:think|believe|say|guess)(?: that)?(?: it is| it's)?"
@@ -42,10 +42,10 @@ _AFTER_LETTER = re.compile(
     r"(?:,? (?:as|because|since)\b.*)?|(?:is|would be) my (?:answer|choice|pick)"
     r"|is what i(?:'d| would) (?:choose|pick|say)|(?:fits|matches)\b[\w ]{0,30}"
     r"|ist richtig|ist korrekt|est (?:la bonne|correcte?)|es (?:la )?correcta|it is|, definitely"
-    r"|, (?:because|since|as)\b.*|(?:because|since)\b.*)?",
+    r"|, (?:because|since|as)\b.*|(?:because|since|as)\b.*)?",
     re.IGNORECASE | re.DOTALL,
 )
-_RIGHT = r"(?: is)? ?:?(?:is )?(?:the )?(?:right|correct|是?正确|是?正確|가 정답|consistent with\b[\w ]{0,30})"
+_RIGHT = r"(?: is)? ?[-:]? ?(?:is )?(?:the )?(?:right|correct|是?正确|是?正確|가 정답|consistent with\b[\w ]{0,30})"
 
 
 @lru_cache(maxsize=4096)
@@ -63,7 +63,7 @@ class Chooser:
         self._yes_no = {text: letters[0] for text, letters in self.options.by_text.items() if text in ("yes", "no")}
         self._letter = "(?:" + "|".join(re.escape(letter) for letter in sorted(choices, key=len, reverse=True)) + ")"
         one = self._letter
-        self._mark = re.compile(rf"[(\[\"']{{0,2}}({one})(?:[\"']?[)\].:]{{1,3}}| ?[-–—] |, |,$| ?[)\]:])\s?")  # noqa: RUF001
+        self._mark = re.compile(rf"[(\[\"']{{0,2}}({one})(?:[\"']?[)\].:]{{1,3}}|=| ?[-–—] |, |,$| ?[)\]:])\s?")  # noqa: RUF001
         self._option = re.compile(rf"[(\[]?({one})[)\].:]{{1,2}} ?")
         self._bare = re.compile(rf"({one}) (?=\S)")
         self._first = re.compile(rf"[(\[\"']{{0,2}}({one})(?![{WORD}])[)\]\"']{{0,2}}")
@@ -85,7 +85,7 @@ class Chooser:
         )
         self._but = re.compile(rf"not (?:option )?{one},? but (?:rather )?(?:option )?\(?({one})(?![{WORD}])\)?\W*\Z")
         self._closing = re.compile(
-            rf"(?i:\bleaves|, so|\b(?:i'm|i am) going with"
+            rf"(?i:\bleaves|, so|\b(?:matches|corresponds to)|\b(?:i'm|i am) going with"
             rf"|\b(?:i|we)(?:'d|'ll| would| will)? (?:choose|pick|select|say|go with)) (?:option )?"
             rf"\(?({one})\)?(?: here)?[.!]?\s?\Z"
         )
@@ -197,7 +197,8 @@ class Chooser:
             letter = ending[1] or ending[2]
             named = self.options.named(line) | self.options.beginning(line)
             if named:
-                return letter if named == {letter} and not UNLIKE.search(line) else UNDECIDED
+                plain = not UNLIKE.search(line) or self.options.texts[letter] in self._yes_no
+                return letter if named == {letter} and plain else UNDECIDED
         return None
 
     def _led(self, said: str) -> str | None:
