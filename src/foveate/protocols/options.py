@@ -30,7 +30,8 @@ _PLAIN = re.compile(
     r"(?: (?:on|in|at|of|as|to|by)\b)?"
     r"(?: (?:an?|the|about|approximately|around|roughly|likely|clearly|actually|probably|exactly|indeed)\b)*"
     r" [\"'(#]{0,2}∎"
-    r"|\A(?:[\"']?∎[\"']?|the ∎ one) (?:is|are|can be seen|sits|stands|would be)\b|= ?∎",
+    r"|\A(?:[\"']?∎[\"']?|the ∎ one) (?:is|are|can be seen|sits|stands|would be)\b|= ?∎"
+    r"|\A(?:looks like|seems to be|appears to be) (?:an? |the )?∎",
     re.IGNORECASE,
 )
 """Where an option's text (∎) stands in a sentence that says little else: after its verb, or as its subject."""
@@ -41,7 +42,7 @@ _NUMBER = re.compile(rf"\d[\d.,]*\d|\d|\b(?:{'|'.join(list(NUMBER_WORDS)[2:])})\
 ARTICLE = re.compile(r"(?:an?|the) ", re.IGNORECASE)
 _NEGATIVE = re.compile(r"(?:no|not|none|never|cannot|nothing|nobody)\b")
 _NOUN_ENDS = (
-    r"(?=[\"')]*(?:[.,;:!?\n]|\Z)| (?:in|on|at|near|by|behind|beside|next|that|which|who|sits|stands|can|parked"
+    r"(?=[\"')]*(?:[.,;:!?\n]|\Z)| \(| (?:in|on|at|near|by|behind|beside|next|that|which|who|sits|stands|can|parked"
     r"|standing|sitting|is|are|isn't|was|visible|here|there|to|from|of|under|inside|outside|and|or|with|not|but|than|nor)\b)"
 )
 """What may follow a noun that no compound hides in: "a dog", not "a dog house"."""
