@@ -10,7 +10,8 @@ from tests.evaluation.fakes import FakeGenerator
 
 from foveate.evaluation.grounding import Grounding
 from foveate.evaluation.official import official
-from foveate.evaluation.scoring import Attempt, Scored, evaluate
+from foveate.evaluation.runner import evaluate
+from foveate.evaluation.scoring import Attempt, Scored
 from foveate.protocols import Direct
 from foveate.questions.benchmarks import BENCHMARKS
 from foveate.questions.scenes import SceneConfig, Scenes

@@ -31,11 +31,12 @@ def test_no_reply_is_read_as_a_letter_that_it_does_not_give():
     assert not wrong
 
 
-def test_coverage():
-    """The share of the replies that give a letter which are read."""
+def test_coverage(record_property):
+    """The share of the replies that give a letter which are read; it is put on record."""
     giving = [row for row in ROWS if row["letter"] is not None]
     unread = [row["reply"] for row in giving if extract_choice(row["reply"], row["choices"]) is None]
     coverage = 1 - len(unread) / len(giving)
+    record_property("coverage", coverage)
     assert coverage >= 0.95, f"{coverage:.3f} of {len(giving)} are read; unread are {unread}"
 
 

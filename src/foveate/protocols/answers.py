@@ -123,24 +123,34 @@ def _announced(text: str, choose: Chooser) -> str | None:
 def _of_prose(text: str, choose: Chooser) -> str | None:
     """The letter of a reply that announces none."""
     lines, parts = text.split("\n"), sentences(text)
+    if not parts:
+        return None
     if len(listed := choose.listed(text)) > 1:
-        last = choose.firmly(lines[-1])
-        return last if last in listed and not choose.listed(lines[-1]) else UNDECIDED
+        verdict = choose.firmly(lines[-1])
+        return verdict if verdict in listed and not choose.listed(lines[-1]) else UNDECIDED
+    last = parts[-1]
+    letter = _by_letter(text, lines, choose)
+    if letter is None or (letter == UNDECIDED and choose.closing(last)):
+        letter = choose.closing(last)
+        if letter and _IF.search(_IF_ASKED.sub("", last)):
+            return UNDECIDED
+    if letter is None:
+        letter = choose.firmly(last)
+    if letter is None:
+        return choose.by_words(last) if choose.options.named(text) == choose.options.named(last) else None
+    contradicted = len(parts) > 1 and choose.by_words(last) not in (letter, UNDECIDED, None)
+    return UNDECIDED if contradicted else letter
+
+
+def _by_letter(text: str, lines: list[str], choose: Chooser) -> str | None:
+    """The letter that the text, its first or last line, or a verdict gives."""
     whole = choose.firmly(text)
     if whole or (whole == UNDECIDED and len(lines) == 1):
         return whole
     firm = {letter for line in (lines[0], lines[-1]) if (letter := choose.firmly(line))}
     alone = {letter for line in lines if (letter := choose.lone(_bare(line)))}
-    if said := (firm | alone if len(alone) > 1 else firm) or alone:
-        return said.pop() if len(said) == 1 else UNDECIDED
-    if right := choose.verdicts(text):
-        return right.pop() if len(right) == 1 else UNDECIDED
-    last = parts[-1] if parts else ""
-    if letter := choose.closing(last):
-        return UNDECIDED if _IF.search(_IF_ASKED.sub("", last)) else letter
-    if (letter := choose.firmly(last)) is not None:
-        return letter
-    return choose.by_words(last) if choose.options.named(text) == choose.options.named(last) else None
+    said = (firm | alone if len(alone) > 1 else firm) or alone or choose.verdicts(text)
+    return None if not said else said.pop() if len(said) == 1 else UNDECIDED
 
 
 def _bare(line: str) -> str:

@@ -24,10 +24,16 @@ _ADVERB = re.compile(
 )
 _GOES_ON = re.compile(r" (?!because\b|since\b|as\b|is\b|if\b|so\b|which\b|选项|正确)\w")
 """After what may be a word or a number as well as a letter: it is the former."""
+_SENTENCE_BEGINS = re.compile(
+    r"(?:the|this|that|these|it|its|there|because|since|in|on|at|as|from|to|by|based|looking|we|you|i|he|she|they|an?|my"
+    r"|so|here|explanation|reason|while|when|both|all|only|no|not)\b",
+    re.IGNORECASE,
+)
+"""After a letter and a point: what begins a sentence, not a name ("A. Einstein was here")."""
 _WRONG = r"(?:not|n't|wrong|incorrect|false|unlikely|no|never)\b|n't\b"
 _BEFORE_LETTER = re.compile(
-    r"(?:(?:so|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion|conclusion"
-    r"|correct|only|out of the four|finally|okay|ok|which leaves|so it must be)\b[,:]? ?){0,3}"
+    r"(?:(?:so|well|hmm|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion"
+    r"|conclusion|correct|only|out of the four|finally|okay|ok|which leaves|so it must be)\b[,:]? ?){0,3}"
     r"(?:(?:it is|it's|it must be|it has to be|that's|that would be|the one that (?:matches|fits) is"
     r"|(?:i'm|i am) going with|(?:i|we)(?: would| will|'d)? (?:choose|pick|select|go with|say|answer)"
     r"|(?:i|we)(?: would| will|'d)? (?:think|believe|say|guess)(?: that)?(?: it is| it's)?"
@@ -42,10 +48,10 @@ _AFTER_LETTER = re.compile(
     r"(?:,? (?:as|because|since)\b.*)?|(?:is|would be) my (?:answer|choice|pick)"
     r"|is what i(?:'d| would) (?:choose|pick|say)|(?:fits|matches)\b[\w ]{0,30}"
     r"|ist richtig|ist korrekt|est (?:la bonne|correcte?)|es (?:la )?correcta|it is|, definitely"
-    r"|, (?:because|since|as)\b.*|(?:because|since)\b.*)?",
+    r"|, (?:because|since|as)\b.*|(?:because|since|as)\b.*)?",
     re.IGNORECASE | re.DOTALL,
 )
-_RIGHT = r"(?: is)? ?:?(?:is )?(?:the )?(?:right|correct|是?正确|是?正確|가 정답|consistent with\b[\w ]{0,30})"
+_RIGHT = r"(?: is)? ?[-:]? ?(?:is )?(?:the )?(?:right|correct|是?正确|是?正確|가 정답|consistent with\b[\w ]{0,30})"
 
 
 @lru_cache(maxsize=4096)
@@ -63,14 +69,14 @@ class Chooser:
         self._yes_no = {text: letters[0] for text, letters in self.options.by_text.items() if text in ("yes", "no")}
         self._letter = "(?:" + "|".join(re.escape(letter) for letter in sorted(choices, key=len, reverse=True)) + ")"
         one = self._letter
-        self._mark = re.compile(rf"[(\[\"']{{0,2}}({one})(?:[\"']?[)\].:]{{1,3}}| ?[-–—] |, |,$| ?[)\]:])\s?")  # noqa: RUF001
+        self._mark = re.compile(rf"[(\[\"']{{0,2}}({one})(?:[\"']?[)\].:]{{1,3}}|=| ?[-–—→] |, |,$| ?[)\]:])\s?")  # noqa: RUF001
         self._option = re.compile(rf"[(\[]?({one})[)\].:]{{1,2}} ?")
         self._bare = re.compile(rf"({one}) (?=\S)")
         self._first = re.compile(rf"[(\[\"']{{0,2}}({one})(?![{WORD}])[)\]\"']{{0,2}}")
         self._another = re.compile(rf"\s?(?:[,/&+;]|or\b|and\b|nor\b)?\s?(?:option )?[(]?({one})(?![{WORD}])")
         self._phrase = re.compile(rf"[(\[\"']{{0,2}}({one})(?![{WORD}&])[)\]\"'.:]{{0,3}} ?", re.IGNORECASE)
         self._ending = re.compile(
-            rf"(?:[(,] ?(?:(?i:option|choice|answer|letter) )\(?({one})\)?|\(({one})\))[.!]?\s?\Z"
+            rf"(?:[(,] ?(?:(?i:option|choice|answer|letter) )\(?({one})\)?|\(({one})\)|[,:] ({one}))[.!]?\s?\Z"
         )
         self._verdict = re.compile(
             rf"(?<![\w'-])(?<!and )(?<!or )(?<!& )(?<!and \()\(?({one})(?![\w'&-])[).:]?(?: 选项)?{_RIGHT}",
@@ -85,8 +91,8 @@ class Chooser:
         )
         self._but = re.compile(rf"not (?:option )?{one},? but (?:rather )?(?:option )?\(?({one})(?![{WORD}])\)?\W*\Z")
         self._closing = re.compile(
-            rf"(?i:\bleaves|, so|\b(?:i'm|i am) going with"
-            rf"|\b(?:i|we)(?:'d|'ll| would| will)? (?:choose|pick|select|say|go with)) (?:option )?"
+            rf"(?i:\bleaves|, so|\b(?:matches|corresponds to)|\b(?:i'm|i am) going with"
+            rf"|\b(?:i|we)(?:'d|'ll| would| will)? (?:choose|pick|select|say|go with|lean towards?)) (?:option )?"
             rf"\(?({one})\)?(?: here)?[.!]?\s?\Z"
         )
 
@@ -183,7 +189,9 @@ class Chooser:
             return UNDECIDED
         if ", " in match[0]:
             return letter if _AFTER_LETTER.fullmatch(f", {line}".rstrip(" .!")) else None
-        return letter if len(line.split()) > 2 or letter in self.options.named(first) else None
+        if letter in self.options.named(first):
+            return letter
+        return letter if len(line.split()) > 2 and (match[0][-2:] != ". " or _SENTENCE_BEGINS.match(line)) else None
 
     def _beside(self, said: str) -> str | None:
         """A letter right before the option's text, or after it."""
@@ -194,10 +202,11 @@ class Chooser:
                 return bare[1]
         line = _last_line(said)
         if ending := self._ending.search(line[-200:]):
-            letter = ending[1] or ending[2]
+            letter = ending[1] or ending[2] or ending[3]
             named = self.options.named(line) | self.options.beginning(line)
             if named:
-                return letter if named == {letter} and not UNLIKE.search(line) else UNDECIDED
+                plain = not UNLIKE.search(line) or self.options.texts[letter] in self._yes_no
+                return letter if named == {letter} and plain else UNDECIDED
         return None
 
     def _led(self, said: str) -> str | None:

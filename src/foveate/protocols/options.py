@@ -26,10 +26,12 @@ _PLAIN = re.compile(
     r"\w(?:'s|'d say| (?:is|are|was|were|be|says?|reads?|shows?|appears?|looks|seems?|contains?|has|have|holds|wears"
     r"|counted|count|see|points|faces|think|say)\b|:)"
     r"(?: (?:to be|like|that|it is|it's))?(?: \w+ing\b)?"
-    r"(?: (?:rated|made|called|named|labell?ed|painted|located|colou?red|parked)\b)?(?: (?:on|in|at|of|as|to)\b)?"
+    r"(?: (?:rated|made|called|named|labell?ed|painted|located|colou?red|parked|taken|set|shot)\b)?"
+    r"(?: (?:on|in|at|of|as|to|by)\b)?"
     r"(?: (?:an?|the|about|approximately|around|roughly|likely|clearly|actually|probably|exactly|indeed)\b)*"
     r" [\"'(#]{0,2}∎"
-    r"|\A(?:the )?[\"']?∎[\"']?(?: one)? (?:is|are|can be seen|sits|stands|would be)\b|= ?∎",
+    r"|\A(?:[\"']?∎[\"']?|the ∎ one) (?:is|are|can be seen|sits|stands|would be)\b|= ?∎"
+    r"|\A(?:looks like|seems to be|appears to be) (?:an? |the )?∎",
     re.IGNORECASE,
 )
 """Where an option's text (∎) stands in a sentence that says little else: after its verb, or as its subject."""
@@ -40,7 +42,7 @@ _NUMBER = re.compile(rf"\d[\d.,]*\d|\d|\b(?:{'|'.join(list(NUMBER_WORDS)[2:])})\
 ARTICLE = re.compile(r"(?:an?|the) ", re.IGNORECASE)
 _NEGATIVE = re.compile(r"(?:no|not|none|never|cannot|nothing|nobody)\b")
 _NOUN_ENDS = (
-    r"(?=[\"')]*(?:[.,;:!?\n]|\Z)| (?:in|on|at|near|by|behind|beside|next|that|which|who|sits|stands|can|parked"
+    r"(?=[\"')]*(?:[.,;:!?\n]|\Z)| \(| (?:in|on|at|near|by|behind|beside|next|that|which|who|sits|stands|can|parked"
     r"|standing|sitting|is|are|isn't|was|visible|here|there|to|from|of|under|inside|outside|and|or|with|not|but|than|nor)\b)"
 )
 """What may follow a noun that no compound hides in: "a dog", not "a dog house"."""
@@ -85,8 +87,8 @@ class OptionTexts:
                 pattern = rf"{before}(?:{pattern})(?![\w'%°-])(?![.,:/]\d| ?[%+*/=°])"
             else:
                 noun = self.has_article(letter)
-                article, end = (r"(?:(?:an?|the|one) )", _NOUN_ENDS) if noun else ("", rf"(?![{WORD}])")
-                pattern = rf"(?<![{WORD}]){article}{written}{end}"
+                article, end = (r"(?:(?:an?|the|one) )", _NOUN_ENDS) if noun else ("", r"(?![\w\-]|'\w)")
+                pattern = rf"(?<![\w\-])(?<!\w'){article}{written}{end}"
             forms.append((len(text), letter, pattern))
         forms.sort(key=lambda form: -form[0])
         if not forms:
@@ -155,6 +157,8 @@ class OptionTexts:
         if rest and (marked := re.search(rf"(?<!\w)\(?({letters})(?:[).:](?: |(?=∎)|\Z)|\Z)", masked.rstrip(" ."))):
             before = masked[marked.end() :].startswith("∎") and marked[1] == letter
             return letter if before else UNDECIDED
-        counted = letter in self._numbers and re.fullmatch(r"∎ [^\W\d_]{3,}[.!]?", masked)
+        if re.search(rf"(?<![\w'])(?!(?:[AIa-z]|\d+)(?!\w)){letters}(?![\w'\-])", masked):
+            return UNDECIDED  # "A shows a red bus, B shows the car"
+        counted = letter in self._numbers and re.fullmatch(r"∎ [^\W\d_]{3,}(?: (?:is|are) .*)?[.!]?", masked)
         plain = _PLAIN.search(masked) or counted or (not rest.isascii() and _EASTERN.search(masked))
         return letter if not rest or plain else None

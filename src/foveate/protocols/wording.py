@@ -46,10 +46,10 @@ _WEST = (
     r"(?<![^\W_])(?:answer|ans|option|choice|conclusion|pick|letter|selected|selection|output|result|prediction|solution"
     r"|antwort|lösung|r[ée]ponse|respuesta|resposta|risposta|ответ|cevap|odpowiedź|jawaban|उत्तर"
     r"|đáp án|الإجابة)"
-    r"(?: i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question"
+    r"(?: here| i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question"
     r"| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}\s?"
     r"(?:(?:'s|is|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])"
-    r"|:|=|→|\.{3}|-(?= )|\. ?(?=\(?[A-Z]\b)|\n)"
+    r"|:|=|→|\]|\.{3}|-(?= )|\. ?(?=\(?[A-Z]\b)|\n)"
     r"[:_\s]{0,8}"
 )
 _EASTERN = (
