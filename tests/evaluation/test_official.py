@@ -249,4 +249,4 @@ def test_scored_questions_keep_their_tags_and_the_number_of_their_regions():
     scene = dataclasses.replace(scene, tags={"task": "Perception"})
     evaluation = evaluate([scene], Direct(), FakeGenerator(lambda context, seed: "1"))
     assert evaluation.scored[0].tags == {"task": "Perception"}
-    assert evaluation.scored[0].regions == len(scene.regions) == 1
+    assert len(evaluation.scored[0].regions) == len(scene.regions) == 1
