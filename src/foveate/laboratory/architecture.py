@@ -60,6 +60,12 @@ CHAT_TEMPLATE = (
 """Images and texts in order, nothing around them: the reply follows the question's last word at once, where it
 names the object. In a chat format of the usual length this little a model does not learn to look."""
 
+RESPONSE_TEMPLATE = {
+    "start_anchor_pattern": r"\Z",
+    "fields": {"content": {"close": END, "content": "text"}},
+}
+"""How servers find the reply: after the whole prompt. By its architecture they would look for Qwen's own chat format,
+and, as it is not there, give the prompt back with the reply."""
 
 STUDY_WORDS = ("zoom", "point", "count")
 """What other protocols than the closed loop say: words of the bases of a study, after all others."""
@@ -102,6 +108,7 @@ def make_tokenizer(more: Sequence[str] = ()) -> PreTrainedTokenizerFast:
         model_max_length=2048,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.response_template = RESPONSE_TEMPLATE
     return tokenizer
 
 
