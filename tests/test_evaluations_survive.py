@@ -1,4 +1,4 @@
-"""A thousand questions, at an endpoint that fails and by a program that is killed: each is answered and counted once."""
+"""A thousand questions, at an endpoint that fails and by a program that is killed: each answered and counted once."""
 
 from __future__ import annotations
 
