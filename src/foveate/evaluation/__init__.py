@@ -1,45 +1,72 @@
 """Scores with intervals, grounding measured against true regions, and reports a person can read."""
 
+from foveate.evaluation.gains import Checkpoint, Gains, Progress, account, gains
 from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
+from foveate.evaluation.looking import Finding, Looking, ProbeFigure, Verdict, looking
 from foveate.evaluation.pictures import annotated, data_url
 from foveate.evaluation.probes import (
     CROP_ALONE,
-    REPLACEMENTS,
+    FULL_SHOWN,
+    QUESTION_ONLY,
     UNCHANGED,
-    ReplacedCrop,
-    Replacement,
+    Outcome,
+    Probed,
+    Prober,
     probe,
     probe_figures,
 )
+from foveate.evaluation.probing import ModelLook, asked, directly, probe_model
+from foveate.evaluation.replacements import ALL, NEED_REGIONS, REPLACEMENTS, ReplacedCrop, Replacement
 from foveate.evaluation.report import Case, first_cases, write_report
 from foveate.evaluation.runner import FIGURES, Evaluation, Summary, evaluate
 from foveate.evaluation.scores import write_scores
 from foveate.evaluation.statistics import bootstrap_interval
 
 __all__ = [
+    "ALL",
     "CROP_ALONE",
     "FIGURES",
+    "FULL_SHOWN",
+    "NEED_REGIONS",
+    "QUESTION_ONLY",
     "REPLACEMENTS",
     "UNCHANGED",
     "Case",
+    "Checkpoint",
     "Evaluation",
+    "Finding",
+    "Gains",
     "Grounding",
     "JointTable",
+    "Looking",
+    "ModelLook",
+    "Outcome",
+    "ProbeFigure",
+    "Probed",
+    "Prober",
+    "Progress",
     "ReplacedCrop",
     "Replacement",
     "Summary",
+    "Verdict",
+    "account",
     "annotated",
+    "asked",
     "best_iou",
     "bootstrap_interval",
     "data_url",
+    "directly",
     "evaluate",
     "first_cases",
+    "gains",
     "grounding_of",
     "iog_hit",
+    "looking",
     "overall",
     "probe",
     "probe_figures",
+    "probe_model",
     "valid_boxes",
     "write_report",
     "write_scores",
