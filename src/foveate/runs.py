@@ -12,7 +12,9 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import foveate
+from foveate.evaluation.gains import Checkpoint, Progress, account
 from foveate.evaluation.grounding import grounding_of
+from foveate.evaluation.probing import ModelLook, asked, directly, probe_model
 from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.families import EMBEDDED, VLM, load
 from foveate.generators import LocalGenerator, Sampling
@@ -132,6 +134,87 @@ def evaluate_model(
             probed=probed,
             on_progress=progress,
         )
+
+
+def probe_moments(
+    recipe: Recipe,
+    model: str,
+    data: str,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    every_checkpoint: bool = False,
+    counting: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] | None = None,
+) -> tuple[ModelLook, tuple[Progress, ...]]:
+    """Whether a model looks, and over the course of its run what it learned by itself and what from its crops.
+
+    Args:
+        recipe: by whose protocol and pixel budgets every moment is asked.
+        model: as `load_policy` takes it; with `every_checkpoint` the folder of a run.
+        data: as `load_data` takes it; scenes are others than those that training on scenes uses.
+        limit: only the first questions.
+        every_checkpoint: whether the account of gains goes over all `moments` of the run.
+        counting: given what is asked and how many answers, a context whose value is called with those finished.
+
+    Returns:
+        What the probes say of the model, and the account: empty without `every_checkpoint`.
+
+    Raises:
+        TrainingError: as `moments`.
+    """
+    questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
+    *earlier, last = moments(model) if every_checkpoint else [Moment("", model)]
+    asked_at: list[Checkpoint] = []
+    sampling = Sampling(0.0, recipe.rollout.max_new_tokens)
+    for moment in earlier:
+        vlm = load_policy(moment.model)
+        generator, protocol = LocalGenerator(vlm), recipe.build_protocol(vlm.family.budget)
+        with counting(moment.name, 2 * len(questions)) if counting else nullcontext() as progress:
+            direct, zoomed = (
+                asked(questions, way, generator, sampling, seed=seed, on_progress=progress)
+                for way in (directly(protocol), protocol)
+            )
+        asked_at.append(Checkpoint(moment.name, direct, zoomed))
+    vlm = load_policy(last.model)
+    with counting("probing", 2 * len(questions)) if counting else nullcontext() as progress:
+        look = probe_model(
+            questions,
+            recipe.build_protocol(vlm.family.budget),
+            LocalGenerator(vlm),
+            max_new_tokens=recipe.rollout.max_new_tokens,
+            seed=seed,
+            on_progress=progress,
+        )
+    asked_at.append(Checkpoint(last.name, look.direct, look.zoomed))
+    return look, account(asked_at, seed=seed) if every_checkpoint else ()
+
+
+class Moment(NamedTuple):
+    """A model in the course of its training: how it is called, and where it lies."""
+
+    name: str
+    model: str
+
+
+def moments(model: str) -> list[Moment]:
+    """The checkpoints that a run has kept, oldest first, stage by stage; before them the model that it started from.
+
+    Args:
+        model: a run's folder. The start is what its `run.json` says, where it has one.
+
+    Raises:
+        TrainingError: it is no folder of a run, or has no checkpoint.
+    """
+    folder = Path(model)
+    stages = [folder, *sorted(folder.glob(_STAGE_FOLDERS))]
+    kept = [(stage, path) for stage in stages for path in checkpoints(stage / "checkpoints")]
+    if not kept:
+        raise TrainingError(f"{model} has no checkpoint: give --checkpoints with the folder of a run")
+    found = [Moment(path.name if stage == folder else f"{stage.name} {path.name}", str(path)) for stage, path in kept]
+    note = folder / "run.json"
+    if note.is_file():
+        found.insert(0, Moment("start", str(json.loads(note.read_text(encoding="utf-8"))["model"])))
+    return found
 
 
 class Standing(NamedTuple):
