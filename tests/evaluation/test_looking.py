@@ -202,6 +202,27 @@ def test_nothing_is_said_of_a_full_image_that_was_not_there() -> None:
     assert looking(values(rights, full=False)).verdict.finding is Finding.UNDECIDED
 
 
+def test_one_that_is_hardly_ever_right_has_too_little_to_lose() -> None:
+    """Five right answers of a hundred, from the crop or not: nothing moves by more than the margin."""
+    wrong = {name: 0.0 for name in (UNCHANGED, *SETTINGS, *ALL)}
+    for right in ({}, {"noise": 0.0, "other_crop": 0.0, QUESTION_ONLY: 0.0}):
+        found = looking([*values(right, count=5), *values(wrong, count=95)])
+        assert found.figures["noise"].move is Move.STAYS
+        assert found.verdict.finding is Finding.UNDECIDED
+        assert "little can be lost" in found.verdict.because
+
+
+@pytest.mark.parametrize(
+    ("missed", "finding"), [(4, Finding.FROM_CROPS), (10, Finding.FROM_CROPS), (30, Finding.WRONG_PLACE)]
+)
+def test_a_few_missed_places_are_not_the_wrong_place(missed: int, finding: Finding) -> None:
+    """All answers hang on the crops; of a hundred so many are wrong until the true crop is shown."""
+    lost = {"noise": 0.0, "other_crop": 0.0, QUESTION_ONLY: 0.0}
+    found = looking([*values(lost, count=100 - missed), *values(lost | {UNCHANGED: 0.0}, count=missed)])
+    assert found.figures["true_crop"].change == pytest.approx(missed / 100)
+    assert found.verdict.finding is finding
+
+
 def test_what_guessing_gives_counts_for_nothing() -> None:
     """Right in one question of two, of two choices each, with and without a picture."""
     base = [*values({}, guess=0.5), *values({name: 0.0 for name in (UNCHANGED, *SETTINGS, *ALL)}, guess=0.5)]

@@ -213,45 +213,47 @@ def judged(base: Sequence[Probed], figures: Mapping[str, ProbeFigure], *, seed: 
     """The verdict over questions that were answered from crops, by these rules, the first that holds:
 
     1. No question was answered from a crop: `NO_CROPS`.
-    2. Right answers are more than guessing gives, and without any picture they stay: `FROM_QUESTION`.
+    2. There is enough to lose, and without any picture right answers stay: `FROM_QUESTION`.
     3. They fall with noise in the crops' place, and do not stay with another question's crop (which would say that it
-       is the noise that disturbs): `FROM_CROPS`, or `WRONG_PLACE` where they rise with the true region's crop.
-    4. They rise with the true region's crop: `WRONG_PLACE`.
-    5. They are more than guessing gives, stay with noise, and the full image was beside each crop: `ANSWERS_FIRST`.
+       is the noise that disturbs): `FROM_CROPS`; but `WRONG_PLACE` where rule 4 holds too.
+    4. With the true region's crop they rise by more than the margin, all of the interval above it: `WRONG_PLACE`.
+    5. There is enough to lose, they stay with noise, and the full image was beside each crop: `ANSWERS_FIRST`.
     6. `UNDECIDED`, and why.
 
-    "Rise", "fall" and "stay" are those of `Move`.
+    "Rise", "fall" and "stay" are those of `Move`. There is enough to lose where right answers are more than guessing
+    gives by over twice the margin, all of the interval above it: then what stays is most of what there was.
     """
     if not any(one.outcome is Outcome.FROM_CROP for one in base):
         return Verdict(Finding.NO_CROPS, "no question was answered from a crop")
     beyond = [value - one.guess for one in base if (value := one.right[UNCHANGED]) is not None]
-    guessed = not beyond or paired_interval(beyond, seed=seed)[0] <= 0
+    enough = bool(beyond) and paired_interval(beyond, seed=seed)[0] > 2 * MARGIN
     none = ProbeFigure("", "", None, None, None, None, None, 0)
     noise, other, true, blind = (
         figures.get(name, none) for name in ("noise", "other_crop", "true_crop", QUESTION_ONLY)
     )
-    if not guessed and blind.move is Move.STAYS:
+    misplaced = true.change_interval is not None and true.change_interval[0] > MARGIN
+    if enough and blind.move is Move.STAYS:
         return Verdict(Finding.FROM_QUESTION, f"without any picture right answers stay: {_change(blind)}")
     if noise.move is Move.FALLS and other.move is not Move.STAYS:
-        if true.move is Move.RISES:
-            because = f"with noise right answers fall: {_change(noise)}; with the true crop they rise: {_change(true)}"
-            return Verdict(Finding.WRONG_PLACE, because)
-        return Verdict(Finding.FROM_CROPS, f"with noise in its crops' place right answers fall: {_change(noise)}")
-    if true.move is Move.RISES:
+        because = f"with noise in its crops' place right answers fall: {_change(noise)}"
+        if true.change is not None:
+            because += f"; with the true region's crop: {_change(true)}"
+        return Verdict(Finding.WRONG_PLACE if misplaced else Finding.FROM_CROPS, because)
+    if misplaced:
         return Verdict(Finding.WRONG_PLACE, f"with the true region's crop right answers rise: {_change(true)}")
-    if noise.move is Move.STAYS and not guessed and all(one.full_image for one in base):
+    if noise.move is Move.STAYS and enough and all(one.full_image for one in base):
         because = f"with noise in its crops' place, the full image beside it, right answers stay: {_change(noise)}"
         return Verdict(Finding.ANSWERS_FIRST, because)
-    return Verdict(Finding.UNDECIDED, _undecided(noise, other, guessed=guessed))
+    return Verdict(Finding.UNDECIDED, _undecided(noise, other, enough=enough))
 
 
-def _undecided(noise: ProbeFigure, other: ProbeFigure, *, guessed: bool) -> str:
+def _undecided(noise: ProbeFigure, other: ProbeFigure, *, enough: bool) -> str:
     if noise.change is None:
         return "no answer was had with noise in the crops' place"
     if noise.move is Move.FALLS:
         return f"noise disturbs it ({_change(noise)}), another question's crop does not ({_change(other)})"
-    if guessed:
-        return "its right answers are not clearly more than guessing gives, so there is nothing to lose"
+    if not enough:
+        return f"right answers are not clearly more than guessing gives, so that little can be lost: {_change(noise)}"
     if noise.move is Move.STAYS:
         return f"noise changes nothing ({_change(noise)}), though the full image was not beside every crop"
     return f"too few questions to tell what noise changes: {_change(noise)}"
