@@ -17,7 +17,7 @@ from foveate.evaluation.grounding import grounding_of
 from foveate.evaluation.probing import ModelLook, asked, directly, probe_model
 from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.families import EMBEDDED, VLM, load
-from foveate.generators import LocalGenerator, Sampling
+from foveate.generators import Generator, LocalGenerator, Sampling
 from foveate.questions.readers import load_questions
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
@@ -136,6 +136,11 @@ def evaluate_model(
         )
 
 
+def local_generator(model: str) -> Generator:
+    """A model, as `load_policy` takes it, loaded into this process to answer."""
+    return LocalGenerator(load_policy(model))
+
+
 def probe_moments(
     recipe: Recipe,
     model: str,
@@ -144,6 +149,7 @@ def probe_moments(
     limit: int | None = None,
     seed: int = 0,
     every_checkpoint: bool = False,
+    generator_of: Callable[[str], Generator] = local_generator,
     counting: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] | None = None,
 ) -> tuple[ModelLook, tuple[Progress, ...]]:
     """Whether a model looks, and over the course of its run what it learned by itself and what from its crops.
@@ -154,6 +160,7 @@ def probe_moments(
         data: as `load_data` takes it; scenes are others than those that training on scenes uses.
         limit: only the first questions.
         every_checkpoint: whether the account of gains goes over all `moments` of the run.
+        generator_of: who answers for a model, given as `model` is.
         counting: given what is asked and how many answers, a context whose value is called with those finished.
 
     Returns:
@@ -164,27 +171,21 @@ def probe_moments(
     """
     questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
     *earlier, last = moments(model) if every_checkpoint else [Moment("", model)]
+    tokens = recipe.rollout.max_new_tokens
     asked_at: list[Checkpoint] = []
-    sampling = Sampling(0.0, recipe.rollout.max_new_tokens)
     for moment in earlier:
-        vlm = load_policy(moment.model)
-        generator, protocol = LocalGenerator(vlm), recipe.build_protocol(vlm.family.budget)
+        generator = generator_of(moment.model)
+        protocol = recipe.build_protocol(generator.family.budget)
         with counting(moment.name, 2 * len(questions)) if counting else nullcontext() as progress:
             direct, zoomed = (
-                asked(questions, way, generator, sampling, seed=seed, on_progress=progress)
+                asked(questions, way, generator, Sampling(0.0, tokens), seed=seed, on_progress=progress)
                 for way in (directly(protocol), protocol)
             )
         asked_at.append(Checkpoint(moment.name, direct, zoomed))
-    vlm = load_policy(last.model)
+    generator = generator_of(last.model)
+    protocol = recipe.build_protocol(generator.family.budget)
     with counting("probing", 2 * len(questions)) if counting else nullcontext() as progress:
-        look = probe_model(
-            questions,
-            recipe.build_protocol(vlm.family.budget),
-            LocalGenerator(vlm),
-            max_new_tokens=recipe.rollout.max_new_tokens,
-            seed=seed,
-            on_progress=progress,
-        )
+        look = probe_model(questions, protocol, generator, max_new_tokens=tokens, seed=seed, on_progress=progress)
     asked_at.append(Checkpoint(last.name, look.direct, look.zoomed))
     return look, account(asked_at, seed=seed) if every_checkpoint else ()
 

@@ -296,6 +296,7 @@ def test_every_probe_of_one_that_uses_its_crop(protocol: Protocol) -> None:
     assert first.right["small_view"] == 1  # a card's colour is seen from far away
     assert first.right[QUESTION_ONLY] == 0
     assert first.right[FULL_SHOWN] == (1 if protocol == HART else None)
+    assert first.right[CROP_ALONE] == (None if protocol == HART else 1)  # whichever the protocol did not do
     assert {one.outcome for one in (first, second, third, fourth)} == {Outcome.FROM_CROP}
     assert first.full_image == (protocol != HART)
 
@@ -312,7 +313,11 @@ def test_without_a_crop_only_the_question_alone_is_asked(protocol: Protocol) -> 
 def test_without_true_regions_only_the_probes_that_need_them_are_missing() -> None:
     questions = [ask("q0", regions=(), image=lambda: drawn().rotate(180)), ask("q1", regions=())]
     probed = prober(Policy(from_crops), HART).probe(groups_of(Policy(from_crops), HART, *questions))
-    assert {name for name, value in probed[1].right.items() if value is None} == {"true_crop", "blacked_out"}
+    assert {name for name, value in probed[1].right.items() if value is None} == {
+        "true_crop",
+        "blacked_out",
+        CROP_ALONE,
+    }
 
 
 def test_a_question_alone_comes_without_any_picture() -> None:
@@ -404,7 +409,7 @@ def test_a_picture_of_one_pixel_a_side(size: tuple[int, int], box: Box, protocol
     policy = Policy(from_question, [Box(0, 0, *size)])
     first, second = prober(policy, protocol).probe(groups_of(policy, protocol, *questions))
     assert first.outcome is Outcome.FROM_CROP
-    assert {name for name, value in second.right.items() if value is None} <= {FULL_SHOWN}
+    assert {name for name, value in second.right.items() if value is None} <= {FULL_SHOWN, CROP_ALONE}
 
 
 def test_a_box_over_the_whole_image() -> None:

@@ -37,8 +37,8 @@ from foveate.rewards import accuracy
 UNCHANGED = "unchanged"
 """The probe that changes nothing: the answer turn as it was, asked greedily."""
 CROP_ALONE, QUESTION_ONLY, FULL_SHOWN = "crop_alone", "question_only", "full_shown"
-"""Those that replace no crop: its crops with nothing beside them, no picture at all, and the full image beside its
-crops where the answer turn withheld it."""
+"""Those that replace no crop: its crops alone where the full image was beside them, no picture at all, and the full
+image beside its crops where the answer turn withheld it."""
 SETTINGS = (CROP_ALONE, QUESTION_ONLY, FULL_SHOWN)
 """Every probe that replaces no crop but changes what is shown beside it."""
 
@@ -121,6 +121,8 @@ class Probed:
             return 0.0
         if self.outcome is Outcome.WITHOUT_CROP and name != UNCHANGED:
             return 0.0 if name == CROP_ALONE else self.right[UNCHANGED]
+        if name == CROP_ALONE and not self.full_image:
+            return self.right[UNCHANGED]
         return self.right[name]
 
 
@@ -173,7 +175,7 @@ class Prober:
         remaining = iter(groups)
         while chunk := list(islice(remaining, self._at_once)):
             turns = [self._turn(group) for group in chunk]
-            # Each context once: a crop that is shown alone already is its own `CROP_ALONE`.
+            # Each context once: a replacement may be the crop itself.
             asked = list(dict.fromkeys(context for turn in turns for context in turn.contexts.values()))
             requests = [Request(context, (self._seed,)) for context in asked]
             replies = self._generator.generate(requests, self._sampling) if requests else []
@@ -297,7 +299,7 @@ class _AnswerTurn:
             self.cuts = Crops(_digest(self.subject.image), tuple((crop.source.corners, crop.size) for crop in crops))
         if QUESTION_ONLY in settings:
             self.contexts[QUESTION_ONLY] = Context.user(prompts.answer_unseen(question, family.box_style))
-        if CROP_ALONE in settings and crops:
+        if CROP_ALONE in settings and crops and self.full_image:
             alone = prompts.answer(question, family.box_style, crops=len(crops), withheld=True)
             self.contexts[CROP_ALONE] = Context.user(*crops, alone)
         if FULL_SHOWN in settings and crops and not self.full_image:
