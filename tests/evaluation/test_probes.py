@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
 from PIL import Image
 from tests.evaluation.policies import (
     CARD,
+    COLOURS,
     EMPTY,
     OTHER,
     SIZE,
@@ -39,7 +41,8 @@ from foveate.evaluation import (
     probe,
     probe_figures,
 )
-from foveate.evaluation.replacements import noise
+from foveate.evaluation.replacements import ReplacedCrop, noise
+from foveate.images import View
 from foveate.protocols import (
     Completion,
     Direct,
@@ -299,6 +302,29 @@ def test_every_probe_of_one_that_uses_its_crop(protocol: Protocol) -> None:
     assert first.right[CROP_ALONE] == (None if protocol == HART else 1)  # whichever the protocol did not do
     assert {one.outcome for one in (first, second, third, fourth)} == {Outcome.FROM_CROP}
     assert first.full_image == (protocol != HART)
+
+
+def test_another_questions_crop_is_the_nearest_of_another_picture() -> None:
+    """However many questions about one picture there are in between; and of two that could be taken, the nearer."""
+    policy = Policy(from_last_view)
+    red, plain = ask("red"), ask("plain", image=lambda: Image.new("RGB", SIZE))
+    views: list[list[tuple[int, int, int]]] = []
+
+    def keep(replaced: ReplacedCrop) -> View:
+        views.append([other.image.getpixel((50, 50)) for other in replaced.others])
+        return replaced.crop
+
+    def painted() -> Image.Image:
+        image = drawn()
+        image.paste(COLOURS["green"], tuple(map(int, CARD.corners)))
+        return image
+
+    greens = [ask(f"green{number}", image=painted) for number in range(3)]
+    questions = [red, *greens, plain, replace(red, id="again")]
+    prober(policy, HART, replacements={"other_crop": keep}).probe(groups_of(policy, HART, *questions))
+    colours = [[name for name, rgb in COLOURS.items() if rgb in one] for one in views]
+    assert colours == [[], ["red"], ["red"], ["red"], ["green"], []]
+    assert views[-1] == [(0, 0, 0)]
 
 
 @pytest.mark.parametrize("protocol", [Direct(), LocateThenAnswer(without_region="full_image"), MGPO], ids=str)
