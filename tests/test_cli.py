@@ -32,6 +32,7 @@ def test_help_of_every_command_has_an_example() -> None:
         ["demo"],
         ["train"],
         ["eval"],
+        ["probe"],
         ["select-resolution"],
         ["ask"],
         ["data", "scenes"],
@@ -220,3 +221,27 @@ def test_a_recipe_that_is_shown_can_be_saved_and_used(tmp_path: Path) -> None:
         shown.write_text(run("recipes", "show", name, "--set", "objective.clip_low=0.1"))
         assert load_recipe(shown) == load_recipe(name, ["objective.clip_low=0.1"])
     assert "# paper: 0.2" in (tmp_path / "mgpo.yaml").read_text()
+
+
+def test_a_run_is_probed_over_its_checkpoints(tmp_path: Path, data: Path) -> None:
+    out, figures = tmp_path / "run", tmp_path / "deep" / "look.json"
+    run("train", "demo", "--data", data, "--out", out, *FAST, "--save-every", 1)
+    said = run("probe", "--model", out, "--data", data, "--limit", 3, "--checkpoints", "--json", figures)
+    for words in ("its own crop", "no picture at all", "look dependence", "undecided", "gain", "step-000002"):
+        assert words in said
+    written = json.loads(figures.read_text())
+    assert [one["name"] for one in written["checkpoints"]] == ["start", "step-000001", "step-000002"]
+    assert written["checkpoints"][-1]["gains"] == written["gains"]
+    assert written["checkpoints"][0]["learned"]["in_all"]["value"] == 0
+    assert sum(written["outcomes"].values()) == 3
+    assert written["recipe"] == "demo"
+
+
+def test_what_has_no_checkpoints_has_no_course(data: Path) -> None:
+    assert "folder of a run" in " ".join(run("probe", "--data", data, "--checkpoints", status=2).split())
+
+
+def test_a_model_that_makes_no_crops_is_probed(data: Path) -> None:
+    said = run("probe", "--data", data, "--limit", 2, "--recipe", "grpo")
+    assert "makes no crops" in said
+    assert "look dependence" not in said

@@ -321,3 +321,19 @@ def test_the_warning_comes_before_the_training(tmp_path: Path, data: str, monkey
     assert len(said) == 2
     assert said[0].startswith("no question of ")
     assert said[1] == "training"
+
+
+def test_the_moments_of_a_run_of_two_stages(tmp_path: Path, data: str) -> None:
+    train(tmp_path / "run", data, save_every=1)
+    found = runs.moments(str(tmp_path / "run"))
+    assert found[0] == ("start", "tiny")
+    assert [moment.name for moment in found[1:3]] == ["1-rl step-000001", "1-rl step-000002"]
+    assert all(moment.name.startswith("2-sft step-") for moment in found[3:])
+    assert found[-1].model == str(checkpoints(tmp_path / "run" / "2-sft" / "checkpoints")[-1])
+    (tmp_path / "run" / "run.json").unlink()
+    assert runs.moments(str(tmp_path / "run")) == found[1:]
+
+
+def test_a_folder_without_a_checkpoint_has_no_moments(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="has no checkpoint"):
+        runs.moments(str(tmp_path))

@@ -19,8 +19,11 @@ from pydantic import (
 )
 
 from foveate.evaluation.folder import EvaluationFolder
+from foveate.evaluation.gains import Checkpoint, Progress, account
 from foveate.evaluation.marking import Marker
 from foveate.evaluation.official import Official, official
+from foveate.evaluation.probes import basic_prober
+from foveate.evaluation.probing import ModelLook, answers_of, directly, probe_model
 from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.evaluation.scores import score_record
 from foveate.evaluation.setup import fields_of
@@ -29,9 +32,10 @@ from foveate.generators import Generator, LocalGenerator, Sampling
 from foveate.generators.endpoint import EndpointError, EndpointGenerator, endpoint_generator
 from foveate.generators.recorded import RecordedGenerator
 from foveate.generators.spending import Prices
+from foveate.protocols import Protocol
 from foveate.questions.benchmarks import benchmark_named
 from foveate.recipes import Recipe
-from foveate.runs import HELD_OUT_SEED, load_data, load_policy
+from foveate.runs import HELD_OUT_SEED, Moment, load_data, load_policy, moments
 
 
 class Endpoint(BaseModel):
@@ -112,6 +116,10 @@ def writing_down(
         yield recorded, folder
 
 
+Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Given what is done and how much of it there is, a context whose value is called with what is finished since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """A model at an endpoint that says whether open answers mean what was expected."""
@@ -146,7 +154,7 @@ def evaluate_model(
     probed: bool = False,
     tolerance: float = 0.0,
     judge: Judge | None = None,
-    counting: Callable[[int], AbstractContextManager[Callable[[int], None]]] | None = None,
+    counting: Counting | None = None,
 ) -> Evaluation:
     """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
 
@@ -158,29 +166,25 @@ def evaluate_model(
             stand in it at the end.
         limit: only the first questions.
         temperature: 0 is greedy.
-        probed: whether the answer turns are asked again with other crops in place of theirs.
+        probed: whether the answer turns are asked again under the papers' probes (`basic_prober`).
         tolerance: by how much a number may differ from the expected one, as a share of it.
         judge: asked about open answers that do not match.
-        counting: given the number of questions, a context whose value is called with those finished since.
+        counting: given what is asked and the number of questions, a context whose value is called with those finished
+            since.
     """
     generator = answerer(model, endpoint)
     questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
     protocol = recipe.build_protocol(generator.family.budget)
     sampling = Sampling(temperature, recipe.rollout.max_new_tokens)
-    inputs = {
-        "model": model,
-        "identity": generator.identity,
-        "data": data,
-        "protocol": fields_of(protocol),
-        "sampling": fields_of(sampling),
-        "samples": samples,
-        "seed": seed,
-        "probed": probed,
-        "tolerance": tolerance,
-        "judge": judge and judge.model,
-    }
-    with writing_down(generator, out, inputs) as (asked, folder), judging(judge, out) as judging_too:
-        with counting(len(questions)) if counting else nullcontext() as progress:
+    at_once = _at_once(endpoint)
+    asking = {"samples": samples, "probed": probed, "tolerance": tolerance, "judge": judge and judge.model}
+    inputs = inputs_of(generator, protocol, sampling, model=model, data=data, seed=seed) | asking
+    with writing_down(generator, out, inputs) as (asked, folder), judging(judge, out) as verdicts:
+        prober = None
+        if probed:
+            longest = sampling.max_new_tokens
+            prober = basic_prober(protocol, asked, max_new_tokens=longest, seed=seed, at_once=at_once)
+        with counting("asking", len(questions)) if counting else nullcontext() as progress:
             result = evaluate(
                 questions,
                 protocol,
@@ -188,10 +192,10 @@ def evaluate_model(
                 samples=samples,
                 sampling=sampling,
                 seed=seed,
+                at_once=at_once,
                 keep=0,
-                at_once=max(64, 4 * endpoint.concurrency) if endpoint else 64,
-                probed=probed,
-                marker=Marker(tolerance, judging_too),
+                prober=prober,
+                marker=Marker(tolerance, verdicts),
                 folder=folder,
                 on_progress=progress,
             )
@@ -200,6 +204,122 @@ def evaluate_model(
             more |= costs(result, generator, endpoint)
             folder.finish(score_record(result, model=model, more=more), result.failed)
     return result
+
+
+def inputs_of(
+    generator: Generator, protocol: Protocol, sampling: Sampling, *, model: str, data: str, seed: int
+) -> dict[str, Any]:
+    """What decides the answers of an evaluation, so that its folder is not gone on with by another."""
+    return {
+        "model": model,
+        "identity": generator.identity,
+        "data": data,
+        "protocol": fields_of(protocol),
+        "sampling": fields_of(sampling),
+        "seed": seed,
+    }
+
+
+def _at_once(endpoint: Endpoint | None) -> int:
+    """Enough questions that an endpoint is kept busy."""
+    return max(64, 4 * endpoint.concurrency) if endpoint else 64
+
+
+def probe_at_moments(
+    recipe: Recipe,
+    model: str,
+    data: str,
+    *,
+    endpoint: Endpoint | None = None,
+    out: Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    every_checkpoint: bool = False,
+    counting: Counting | None = None,
+) -> tuple[ModelLook, tuple[Progress, ...]]:
+    """Whether a model looks, and over the course of its run what it learned by itself and what from its crops.
+
+    Args:
+        recipe: by whose protocol and pixel budgets every moment is asked.
+        model: as `answerer` takes it; with `every_checkpoint` the folder of a run.
+        data: as `load_data` takes it; scenes are others than those that training on scenes uses.
+        endpoint: where the model answers; in this process where None.
+        out: a folder for everything, which the same call goes on with: the model's evaluation with its probes and
+            scores, in `direct` the one without crops, and in `earlier` those of the moments before the last.
+        limit: only the first questions.
+        every_checkpoint: whether the account of gains goes over all `moments` of the run.
+        counting: as for `evaluate_model`.
+
+    Returns:
+        What the probes say of the model, and the account: empty without `every_checkpoint`.
+
+    Raises:
+        TrainingError: as `moments`.
+    """
+    questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
+    *earlier, last = moments(model) if every_checkpoint else [Moment("", model)]
+    sampling, at_once = Sampling(0.0, recipe.rollout.max_new_tokens), _at_once(endpoint)
+    asked_at: list[Checkpoint] = []
+    for moment in earlier:
+        generator = answerer(moment.model)
+        own = recipe.build_protocol(generator.family.budget)
+        answers = []
+        with counting(moment.name, 2 * len(questions)) if counting else nullcontext() as progress:
+            for name, protocol in (("direct", directly(own)), ("own", own)):
+                inputs = inputs_of(generator, protocol, sampling, model=moment.model, data=data, seed=seed)
+                there = out and out / "earlier" / moment.name.replace(" ", "-") / name
+                with writing_down(generator, there, inputs) as (asked, folder):
+                    result = evaluate(
+                        questions,
+                        protocol,
+                        asked,
+                        sampling=sampling,
+                        seed=seed,
+                        at_once=at_once,
+                        keep=0,
+                        folder=folder,
+                        on_progress=progress,
+                    )
+                answers.append(answers_of(questions, result))
+        asked_at.append(Checkpoint(moment.name, *answers))
+    generator = answerer(last.model, endpoint)
+    own = recipe.build_protocol(generator.family.budget)
+    inputs = inputs_of(generator, own, sampling, model=last.model, data=data, seed=seed) | {"probed": "all"}
+    without = inputs_of(generator, directly(own), sampling, model=last.model, data=data, seed=seed)
+    with (
+        writing_down(generator, out, inputs) as (asked, folder),
+        counting("probing", 2 * len(questions)) if counting else nullcontext() as progress,
+    ):
+        look = probe_model(
+            questions,
+            own,
+            asked,
+            max_new_tokens=sampling.max_new_tokens,
+            seed=seed,
+            at_once=at_once,
+            folder=folder,
+            direct_folder=EvaluationFolder(out / "direct", without) if out else None,
+            on_progress=progress,
+        )
+        if folder:
+            more = {"recipe": recipe.name, "data": data, **looks_json(look), **costs(look.own, generator, endpoint)}
+            folder.finish(score_record(look.own, model=model, more=more), look.own.failed)
+    asked_at.append(Checkpoint(last.name, look.direct, look.zoomed))
+    return look, account(asked_at, seed=seed) if every_checkpoint else ()
+
+
+def looks_json(look: ModelLook) -> dict[str, Any]:
+    """What a score file says of a model that was probed: every probe, look dependence, verdict, gains."""
+    found = look.looking.to_json()
+    return {
+        "probes": {figure["name"]: figure for figure in found["figures"]},
+        "look_dependence": {
+            "value": found["look_dependence"],
+            "interval": found["look_dependence_interval"],
+            "verdict": found["verdict"],
+        },
+        "gain_harm": look.gains.to_json(),
+    }
 
 
 def official_of(data: str, result: Evaluation) -> tuple[str, Official] | None:

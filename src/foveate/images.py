@@ -360,6 +360,24 @@ def cut_view(image: Image.Image, source: Box, size: Size) -> View:
     return View(shown, source, image.size, cropped=True)
 
 
+def view_through(view: View, source: Box, size: Size) -> View:
+    """A crop of these original pixels as sharp as a view shows them, not as the original is.
+
+    Args:
+        view: what it is cut from; the original is not looked at.
+        source: in original pixels, inside the view's own source. Its edges may fall within the view's pixels.
+        size: at which it is shown.
+
+    Raises:
+        ValueError: nothing of `source` is inside the view.
+    """
+    part = view.from_original(source).clipped(view.size)
+    if part is None:
+        raise ValueError(f"box {source.corners} lies outside the part {view.source.corners} that the view shows")
+    shown = view.image.resize(size, Image.Resampling.BICUBIC, box=part.corners)
+    return View(shown, source, view.original_size, cropped=True)
+
+
 def _cut(image: Image.Image, source: Box) -> Image.Image:
     """As `image.crop`, which from 89 Mpx on warns of a decompression bomb, and raises from 179 Mpx."""
     crop = Image.new(image.mode, (int(source.width), int(source.height)))

@@ -96,6 +96,34 @@ def _stage_in(folder: Path, recipe: Recipe) -> StageName:
     raise RecipeError(f"{folder} no longer says by its name which stage of {recipe.name!r} it is: give --recipe")
 
 
+class Moment(NamedTuple):
+    """A model in the course of its training: how it is called, and where it lies."""
+
+    name: str
+    model: str
+
+
+def moments(model: str) -> list[Moment]:
+    """The checkpoints that a run has kept, oldest first, stage by stage; before them the model that it started from.
+
+    Args:
+        model: a run's folder. The start is what its `run.json` says, where it has one.
+
+    Raises:
+        TrainingError: it is no folder of a run, or has no checkpoint.
+    """
+    folder = Path(model)
+    stages = [folder, *sorted(folder.glob(_STAGE_FOLDERS))]
+    kept = [(stage, path) for stage in stages for path in checkpoints(stage / "checkpoints")]
+    if not kept:
+        raise TrainingError(f"{model} has no checkpoint: give --checkpoints with the folder of a run")
+    found = [Moment(path.name if stage == folder else f"{stage.name} {path.name}", str(path)) for stage, path in kept]
+    note = folder / "run.json"
+    if note.is_file():
+        found.insert(0, Moment("start", str(json.loads(note.read_text(encoding="utf-8"))["model"])))
+    return found
+
+
 class Standing(NamedTuple):
     """Where a run stands: `step` of `steps` steps done in `stage`."""
 

@@ -7,6 +7,7 @@ import pytest
 from tests.evaluation.fakes import FakeGenerator
 
 from foveate.evaluation.folder import EvaluationFolder, EvaluationFolderError
+from foveate.evaluation.probes import Prober
 from foveate.evaluation.runner import EvaluationError, evaluate
 from foveate.generators.base import Sampling
 from foveate.protocols import Completion, FinishReason, LocateThenAnswer
@@ -35,11 +36,14 @@ class Asked:
         return str(seed % 10)
 
 
-def run(folder, script, questions=QUESTIONS, **options):
+def run(folder, script, questions=QUESTIONS, *, probed=False, **options):
+    generator = FakeGenerator(script)
+    if probed:
+        options["prober"] = Prober(LocateThenAnswer(), generator)
     return evaluate(
         questions,
         LocateThenAnswer(),
-        FakeGenerator(script),
+        generator,
         sampling=Sampling(1.0, 32),
         samples=2,
         at_once=2,
@@ -74,6 +78,42 @@ def test_a_run_that_was_ended_goes_on_with_what_is_left(tmp_path, cut, probed):
     assert result.scored == whole.scored
     assert result.to_json() | {"seconds_per_question": 0} == whole.to_json() | {"seconds_per_question": 0}
     assert sorted(row["id"] for row in rows_of(path)) == sorted(question.id for question in QUESTIONS)
+
+
+def test_a_question_that_failed_is_probed_later_as_it_would_have_been_then(tmp_path):
+    """Probes show crops of earlier questions: those that are finished are recalled in their places."""
+    texts = [question.text for question in QUESTIONS]
+    place = next(place for place in range(3, 8) if texts.count(texts[place]) == 1)
+    failing = texts[place]
+
+    class Seeing(FakeGenerator):
+        """Keeps what it is shown with the question that may fail."""
+
+        def __init__(self, fails):
+            self.shown = set()
+            super().__init__(lambda context, seed: self.says(context, fails))
+
+        def says(self, context, fails):
+            text = str(context.messages[0].parts[-1])
+            if failing in text:
+                self.shown.update(view.image.tobytes() for view in context.views)
+            if fails and failing in text:
+                return Completion((), (), "no", FinishReason.FAILED)
+            return "0, 0, 56, 56" if text.startswith("locate") else "7"
+
+    def one(folder, *, fails):
+        generator = Seeing(fails)
+        prober = Prober(LocateThenAnswer(), generator)
+        folder = EvaluationFolder(tmp_path / folder, {})
+        return generator, evaluate(QUESTIONS, LocateThenAnswer(), generator, at_once=3, folder=folder, prober=prober)
+
+    _, first = one("late", fails=True)
+    assert list(first.failed) == [QUESTIONS[place].id]
+    late, again = one("late", fails=False)
+    never, whole = one("never", fails=False)
+    assert late.shown == never.shown
+    assert len(late.shown) > 5
+    assert again.scored == whole.scored
 
 
 def test_what_is_finished_is_not_asked_again(tmp_path):

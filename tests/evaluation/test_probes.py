@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from statistics import fmean
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image, ImageDraw
-from tests.scripted import ScriptedGenerator, Traits, picture, question
+from PIL import Image
+from tests.evaluation.policies import (
+    CARD,
+    COLOURS,
+    EMPTY,
+    OTHER,
+    SIZE,
+    Policy,
+    ask,
+    both,
+    drawn,
+    from_crops,
+    from_full_view,
+    from_last_view,
+    from_question,
+)
+from tests.scripted import ScriptedGenerator, completion
 
 from foveate.context import Context
-from foveate.episodes import Group
-from foveate.evaluation import CROP_ALONE, UNCHANGED, evaluate, probe
-from foveate.evaluation.probes import ReplacedCrop, noise, probe_figures, random_crop, true_crop
-from foveate.images import View, crop_view
+from foveate.episodes import Group, run_episodes
+from foveate.evaluation import (
+    ALL,
+    CROP_ALONE,
+    FULL_SHOWN,
+    QUESTION_ONLY,
+    UNCHANGED,
+    Outcome,
+    Probed,
+    Prober,
+    basic_prober,
+    evaluate,
+    probe,
+    probe_figures,
+)
+from foveate.evaluation.replacements import ReplacedCrop, noise
+from foveate.images import View
 from foveate.protocols import (
+    Completion,
     Direct,
+    FinishReason,
     GroundThenAnswer,
     GroundUntilAnswered,
     LocateThenAnswer,
@@ -30,81 +57,6 @@ from foveate.protocols import (
 )
 from foveate.questions.schema import Question
 from foveate.regions import Box
-
-SIZE = (1120, 840)
-CARD, OTHER, EMPTY = Box(280, 140, 420, 280), Box(840, 560, 980, 700), Box(700, 140, 840, 280)
-COLOURS = {"red": (200, 30, 40), "green": (30, 160, 60)}
-
-
-def drawn() -> Image.Image:
-    """A red card and a green one, on blue."""
-    image = Image.new("RGB", SIZE, (20, 40, 210))
-    for box, colour in ((CARD, "red"), (OTHER, "green")):
-        ImageDraw.Draw(image).rectangle((box.x1, box.y1, box.x2 - 1, box.y2 - 1), fill=COLOURS[colour])
-    return image
-
-
-def ask(name: str = "q", **changes: object) -> Question:
-    told = {"text": "What colour is the upper card?", "answer": "red", "choices": None, "image": drawn}
-    return question(name, **{**told, "regions": ((CARD,),), **changes})
-
-
-def both(name: str = "q", **changes: object) -> Question:
-    """A question that takes two crops."""
-    told = {"text": "Which colours are there?", "answer": "red and green", "regions": ((CARD,), (OTHER,))}
-    return ask(name, **{**told, **changes})
-
-
-def colours_in(*views: View) -> str:
-    """Those of which there is more than noise has."""
-    seen = []
-    for view in views:
-        pixels_HW3 = np.asarray(view.image).astype(int)
-        seen += [n for n, rgb in COLOURS.items() if (abs(pixels_HW3 - rgb).max(-1) < 12).mean() > 0.01]
-    return " and ".join(seen) or "nothing"
-
-
-def from_crops(context: Context) -> str:
-    return colours_in(*(view for view in context.views if view.cropped))
-
-
-def from_full_view(context: Context) -> str:
-    return colours_in(*[view for view in context.views if not view.cropped][:1]).split(" and ")[0]
-
-
-def from_question(context: Context) -> str:
-    return "red"
-
-
-def from_last_view(context: Context) -> str:
-    return colours_in(context.views[-1]).split(" and ")[0]
-
-
-@dataclass
-class Policy:
-    """Points at boxes of the original, one a turn where it is asked for one a turn; then answers in its own way."""
-
-    answers: Callable[[Context], str]
-    boxes: Sequence[Box] = (CARD,)
-    calls_until_it_sees: bool = False
-
-    def __call__(self, context: Context, seed: int) -> str:
-        tool = "tool `crop`" in str(context.messages[0].parts[0])
-        view, text = context.views[0 if tool else -1], str(context.messages[-1].parts[-1])
-        corners = [[round(c) for c in view.from_original(box).corners] for box in self.boxes]
-        turn = sum(message.role == "assistant" for message in context.messages)
-        if tool:
-            lost = self.calls_until_it_sees and self.answers(context) == "nothing"
-            if turn < len(corners) or lost:
-                arguments = {"bbox_2d": corners[min(turn, len(corners) - 1)]}
-                return f'<tool_call>{{"name": "crop", "arguments": {arguments}}}</tool_call>'.replace("'", '"')
-        elif (
-            "Do not answer yet" in text
-            or "Give the coordinates" in text
-            or ("cannot answer yet" in text and turn < len(corners))
-        ):
-            return str([{"bbox_2d": box, "label": "card"} for box in corners]).replace("'", '"')
-        return f"\\boxed{{{self.answers(context)}}}"
 
 
 def groups_of(policy: Policy, protocol: Protocol, *questions: Question, samples: int = 1) -> tuple[Group, ...]:
@@ -290,7 +242,8 @@ def test_an_evaluation_probes_chunk_by_chunk_what_is_probed_of_all_at_once(at_on
     questions = [*MANY[:9], ask("without", regions=())]
     generator = ScriptedGenerator(Policy(from_crops))
     options = {"at_once": at_once, "seed": 3}
-    result = evaluate(questions, MGPO, generator, keep=0, probed=True, **options)  # type: ignore[arg-type]
+    prober = basic_prober(MGPO, generator, seed=3)
+    result = evaluate(questions, MGPO, generator, keep=0, prober=prober, **options)  # type: ignore[arg-type]
     whole = evaluate(questions, MGPO, generator, seed=3)
     assert result.probes == probe(whole.groups, MGPO, generator, seed=3)
     assert result.groups == ()
@@ -304,31 +257,192 @@ def test_an_evaluation_probes_chunk_by_chunk_what_is_probed_of_all_at_once(at_on
 def test_a_change_is_that_of_the_questions_for_which_the_probe_can_be_made() -> None:
     found = {UNCHANGED: [1, 0, 1, 1], "noise": [0, 0, 0, 1], "true_crop": [1, 1, None, None], "other": [None] * 4}
     figures = probe_figures(found)
-    assert figures["noise"] == {"accuracy": 0.25, "change": -0.5, "questions": 4}
-    assert figures["true_crop"] == {"accuracy": 1, "change": 0.5, "questions": 2}
-    assert figures["other"] == {"accuracy": None, "change": None, "questions": 0}
+    assert figures["noise"] == {"accuracy": 0.25, "interval": [0, 0.75], "change": -0.5, "questions": 4}
+    assert figures["true_crop"] == {"accuracy": 1, "interval": [1, 1], "change": 0.5, "questions": 2}
+    assert figures["other"] == {"accuracy": None, "interval": None, "change": None, "questions": 0}
     assert figures[UNCHANGED]["change"] == 0
 
 
-sides = st.tuples(st.integers(0, 290), st.integers(0, 190), st.integers(1, 300), st.integers(1, 200))
+def prober(policy: Policy, protocol: Protocol, **options: object) -> Prober:
+    return Prober(protocol, ScriptedGenerator(policy), **options)  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
-@given(sides, sides, st.integers(0, 5))
-def test_no_replacement_has_more_pixels_than_the_crop(
-    of: tuple[int, int, int, int], true: tuple[int, int, int, int], seed: int
-) -> None:
-    image, traits = picture((300, 200), (10, 10, 20, 20)), Traits()
-    box, region = (Box(x, y, x + w, y + h).clipped(image.size) for x, y, w, h in (of, true))
-    assert box
-    assert region
-    crop = crop_view(image, box, traits.budget, traits.multiple)
-    case = ReplacedCrop(ask(regions=((region,),)), image, crop, traits.multiple, random.Random(seed))
-    for other in (noise(case), random_crop(case)):
-        assert other.size == crop.size
-        assert (other.source.width, other.source.height) == (crop.source.width, crop.source.height)
-    placed, cut = random_crop(case), true_crop(case)
-    assert placed.source.clipped(image.size) == placed.source
-    assert cut.size[0] * cut.size[1] <= crop.size[0] * crop.size[1]
-    assert not any(side % traits.multiple for side in cut.size)
-    assert all(view.cropped for view in (noise(case), placed, cut))
+def pictures(count: int, *, of: int = 1) -> list[Question]:
+    """Questions about pictures of their own, `of` at a time about the same; every third has green for its answer."""
+
+    def one(number: int) -> Question:
+        def paint() -> Image.Image:
+            image = drawn()
+            image.putpixel((0, 0), (number // of, 0, 0))
+            return image
+
+        green = number % 3 == 2
+        return ask(
+            f"q{number}", image=paint, answer="green" if green else "red", regions=((OTHER if green else CARD,),)
+        )
+
+    return [one(number) for number in range(count)]
+
+
+@pytest.mark.parametrize("protocol", NAMES, ids=NAMES.get)
+def test_every_probe_of_one_that_uses_its_crop(protocol: Protocol) -> None:
+    questions = pictures(4, of=2)
+    groups = groups_of(Policy(from_crops), protocol, *questions)
+    first, second, third, fourth = prober(Policy(from_crops), protocol).probe(groups)
+    assert first.right.keys() == {UNCHANGED, CROP_ALONE, QUESTION_ONLY, FULL_SHOWN, *ALL}
+    assert first.right["other_crop"] is None
+    assert second.right["other_crop"] is None  # of the same picture
+    assert third.right["other_crop"] == 0  # red, as it happens, but green is asked for
+    assert fourth.right["other_crop"] == 1
+    assert [one.right[UNCHANGED] for one in (first, second, third, fourth)] == [1, 1, 0, 1]
+    assert (first.right["true_crop"], third.right["true_crop"]) == (1, 1)
+    assert first.right["blacked_out"] == 0
+    assert third.right["blacked_out"] == 0
+    assert first.right["small_view"] == 1  # a card's colour is seen from far away
+    assert first.right[QUESTION_ONLY] == 0
+    assert first.right[FULL_SHOWN] == (1 if protocol == HART else None)
+    assert first.right[CROP_ALONE] == (None if protocol == HART else 1)  # whichever the protocol did not do
+    assert {one.outcome for one in (first, second, third, fourth)} == {Outcome.FROM_CROP}
+    assert first.full_image == (protocol != HART)
+
+
+def test_another_questions_crop_is_the_nearest_of_another_picture() -> None:
+    """However many questions about one picture there are in between; and of two that could be taken, the nearer."""
+    policy = Policy(from_last_view)
+    red, plain = ask("red"), ask("plain", image=lambda: Image.new("RGB", SIZE))
+    views: list[list[tuple[int, int, int]]] = []
+
+    def keep(replaced: ReplacedCrop) -> View:
+        views.append([other.image.getpixel((50, 50)) for other in replaced.others])
+        return replaced.crop
+
+    def painted() -> Image.Image:
+        image = drawn()
+        image.paste(COLOURS["green"], tuple(map(int, CARD.corners)))
+        return image
+
+    greens = [ask(f"green{number}", image=painted) for number in range(3)]
+    questions = [red, *greens, plain, replace(red, id="again")]
+    prober(policy, HART, replacements={"other_crop": keep}).probe(groups_of(policy, HART, *questions))
+    colours = [[name for name, rgb in COLOURS.items() if rgb in one] for one in views]
+    assert colours == [[], ["red"], ["red"], ["red"], ["green"], []]
+    assert views[-1] == [(0, 0, 0)]
+
+
+@pytest.mark.parametrize("protocol", [Direct(), LocateThenAnswer(without_region="full_image"), MGPO], ids=str)
+def test_without_a_crop_only_the_question_alone_is_asked(protocol: Protocol) -> None:
+    policy = Policy(from_last_view, [])
+    [one] = prober(policy, protocol).probe(groups_of(policy, protocol))
+    assert one.outcome is Outcome.WITHOUT_CROP
+    assert {name for name, value in one.right.items() if value is not None} == {UNCHANGED, QUESTION_ONLY}
+    assert one.crops is None
+
+
+def test_without_true_regions_only_the_probes_that_need_them_are_missing() -> None:
+    questions = [ask("q0", regions=(), image=lambda: drawn().rotate(180)), ask("q1", regions=())]
+    probed = prober(Policy(from_crops), HART).probe(groups_of(Policy(from_crops), HART, *questions))
+    assert {name for name, value in probed[1].right.items() if value is None} == {
+        "true_crop",
+        "blacked_out",
+        CROP_ALONE,
+    }
+
+
+def test_a_question_alone_comes_without_any_picture() -> None:
+    generator = ScriptedGenerator(Policy(from_crops))
+    Prober(ZOOM, generator, replacements={}, settings=[QUESTION_ONLY]).probe(groups_of(Policy(from_crops), ZOOM))
+    [_, request] = generator.requests
+    assert request.context.views == ()
+    assert "What colour is the upper card?" in str(request.context.messages[0].parts[0])
+
+
+def test_the_full_image_comes_beside_the_crops_where_it_was_withheld() -> None:
+    generator = ScriptedGenerator(Policy(from_crops))
+    groups = groups_of(Policy(from_crops), HART)
+    Prober(HART, generator, replacements={}, settings=[FULL_SHOWN]).probe(groups)
+    located, answered = groups[0].episodes[0].turns
+    assert generator.requests[-1].context.views == (*located.context.views, *answered.context.views)
+
+
+def failing(policy: Policy, *, fails: Callable[[Context], bool]) -> Callable[[Context, int], str | Completion]:
+    def reply(context: Context, seed: int) -> str | Completion:
+        return completion("timed out", FinishReason.FAILED) if fails(context) else policy(context, seed)
+
+    return reply
+
+
+def test_episodes_without_a_reply_are_left_out_and_never_wrong() -> None:
+    policy = Policy(from_crops)
+    dead = ScriptedGenerator(failing(policy, fails=lambda context: context.views[-1].cropped))
+    groups = run_episodes([ask()], HART, dead)
+    assert groups[0].episodes[0].stop is StopReason.FAILED
+    generator = ScriptedGenerator(policy)
+    [one] = Prober(HART, generator).probe(groups)
+    assert one.outcome is Outcome.FAILED
+    assert set(one.right.values()) == {None}
+    assert set(map(tuple, probe(groups, HART, generator).values())) == {(None,)}
+    assert generator.requests == []
+
+
+def test_a_probe_without_a_reply_is_left_out_alone() -> None:
+    policy = Policy(from_crops)
+    groups = groups_of(policy, HART)
+    deaf = ScriptedGenerator(failing(policy, fails=lambda context: not context.views))
+    [one] = Prober(HART, deaf).probe(groups)
+    assert one.right[QUESTION_ONLY] is None
+    assert (one.right[UNCHANGED], one.right["noise"]) == (1, 0)
+
+
+def test_unchanged_is_the_greedy_answer_of_the_evaluation() -> None:
+    questions = pictures(9)
+    result = evaluate(questions, MGPO, ScriptedGenerator(Policy(from_crops)))
+    probed = prober(Policy(from_crops), MGPO).probe(result.groups)
+    assert [one.right[UNCHANGED] for one in probed] == [scored.attempts[0].right for scored in result.scored]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 64])
+@pytest.mark.parametrize("done", [0, 1, 4, 5])
+def test_neither_chunks_nor_an_interruption_change_a_value(at_once: int, done: int) -> None:
+    policy = Policy(from_crops)
+    questions = pictures(7, of=2)
+    questions[3] = ask("outside", image=questions[3].image, choices={"A": "red"}, answer="A")
+    groups = groups_of(policy, FULL_KEPT, *questions)
+    whole = prober(policy, FULL_KEPT, seed=3).probe(groups)
+    rows = [one.to_json() for one in prober(policy, FULL_KEPT, seed=3, at_once=at_once).probe(groups[:done])]
+    journal = [Probed.from_json(json.loads(json.dumps(row))) for row in rows]
+    later = prober(policy, FULL_KEPT, seed=3, at_once=at_once)
+    for group, one in zip(groups, journal, strict=False):
+        later.recall(group.question, one)
+    assert [*journal, *later.probe(groups[done:])] == whole
+
+
+def test_what_is_recalled_is_cut_as_it_was_shown() -> None:
+    policy = Policy(from_crops, [CARD, OTHER])
+    groups = groups_of(policy, HART, both())
+    [one] = prober(policy, HART).probe(groups)
+    assert one.crops is not None
+    shown = groups[0].episodes[0].turns[-1].context.views
+    again = one.crops.cut(drawn())
+    assert [view.image.tobytes() for view in again] == [view.image.tobytes() for view in shown]
+    assert [view.key for view in again] == [view.key for view in shown]
+
+
+@pytest.mark.parametrize(("size", "box"), [((1, 20000), Box(0, 0, 1, 20000)), ((20000, 1), Box(7, 0, 9, 1))], ids=str)
+@pytest.mark.parametrize("protocol", [HART, ZOOM], ids=["HART", "tool"])
+def test_a_picture_of_one_pixel_a_side(size: tuple[int, int], box: Box, protocol: Protocol) -> None:
+    questions = [
+        ask(f"q{colour}", image=lambda colour=colour: Image.new("RGB", size, (colour, 0, 0)), regions=((box,),))
+        for colour in range(2)
+    ]
+    policy = Policy(from_question, [Box(0, 0, *size)])
+    first, second = prober(policy, protocol).probe(groups_of(policy, protocol, *questions))
+    assert first.outcome is Outcome.FROM_CROP
+    assert {name for name, value in second.right.items() if value is None} <= {FULL_SHOWN, CROP_ALONE}
+
+
+def test_a_box_over_the_whole_image() -> None:
+    policy = Policy(from_crops, [Box(0, 0, *SIZE)])
+    questions = [ask(f"q{n}", regions=((Box(0, 0, *SIZE),),), answer="red and green") for n in range(2)]
+    [one, _] = prober(policy, HART).probe(groups_of(policy, HART, *questions))
+    assert (one.right[UNCHANGED], one.right["true_crop"], one.right["random_crop"]) == (1, 1, 1)
+    assert (one.right["blacked_out"], one.right["noise"]) == (0, 0)

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from foveate.evaluation.statistics import bootstrap_interval
+from foveate.evaluation.statistics import bootstrap_interval, mcnemar, paired_interval
 
 values = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 
@@ -39,3 +41,51 @@ def test_blocks_do_not_change_how_many_resamples_there_are(monkeypatch):
 def test_no_values():
     with pytest.raises(ValueError, match="at least one"):
         bootstrap_interval([])
+
+
+changes = st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=60)
+
+
+@given(changes, st.integers(0, 2**32))
+def test_an_interval_of_a_change_holds_it_and_turns_with_its_sign(numbers, seed):
+    low, high = paired_interval(numbers, resamples=200, seed=seed)
+    mean = sum(numbers) / len(numbers)
+    assert -1 <= low <= mean + 1e-12
+    assert mean - 1e-12 <= high <= 1
+    assert low < high
+
+
+@pytest.mark.parametrize("questions", [30, 100, 300])
+def test_where_nothing_changed_it_is_as_wide_as_the_rule_of_three(questions):
+    low, high = paired_interval([0.0] * questions)
+    assert high == pytest.approx(3 / questions, rel=0.35)
+    assert low == pytest.approx(-3 / questions, rel=0.35)
+
+
+def test_one_question_tells_nothing():
+    assert paired_interval([0.0]) == paired_interval([1.0]) == paired_interval([-1.0]) == (-1, 1)
+    with pytest.raises(ValueError, match="at least one"):
+        paired_interval([])
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0.3, 0.1), (0.02, 0.02), (0.0, 0.7), (0.5, 0.5)])
+def test_it_holds_the_truth_as_often_as_it_says(gained, lost):
+    rng = np.random.default_rng(7)
+    held = 0
+    for seed in range(300):
+        numbers = rng.choice([1.0, -1.0, 0.0], size=60, p=[gained, lost, 1 - gained - lost])
+        low, high = paired_interval(numbers.tolist(), resamples=300, seed=seed)
+        held += low <= gained - lost <= high
+    assert held / 300 > 0.92
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_the_binomial_test_of_those_that_changed(gained, lost):
+    expected = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(expected)
+    assert mcnemar(gained, lost) == mcnemar(lost, gained)
+
+
+def test_mcnemar_of_many_questions():
+    assert 0 < mcnemar(1000, 2000) < 1e-70
+    assert mcnemar(50_000, 50_000) == pytest.approx(1)

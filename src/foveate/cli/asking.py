@@ -16,6 +16,7 @@ from foveate.cli.common import (
     EndpointUrl,
     Json,
     Model,
+    Out,
     Seed,
     Set,
     console,
@@ -45,10 +46,7 @@ def evaluate(
     probes: Annotated[
         bool, typer.Option("--probes", help="Ask the answer turns again with other crops: up to 5 answers a question.")
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the evaluation. The same command goes on with it, and asks nothing again."),
-    ] = None,
+    out: Out = None,
     endpoint: EndpointUrl = None,
     endpoint_settings: EndpointSet = None,
     tolerance: Annotated[
@@ -109,7 +107,7 @@ def evaluate(
         probed=probes,
         tolerance=tolerance,
         judge=judging,
-        counting=partial(counting, console, "asking"),
+        counting=partial(counting, console),
     )
     reported = official_of(data, result)
     print_evaluation(result, reported)

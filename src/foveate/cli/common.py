@@ -36,6 +36,10 @@ AskedIn = Annotated[
         "--protocol", help="direct, locate or zoom (or another that recipes name), instead of the recipe's own."
     ),
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the evaluation. The same command goes on with it, and asks nothing again."),
+]
 EndpointUrl = Annotated[
     str | None,
     typer.Option("--endpoint", metavar="URL", help="Ask --model at this OpenAI-compatible API instead of loading it."),

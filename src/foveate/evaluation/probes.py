@@ -1,96 +1,213 @@
-"""Does the model use its crop? The answer turn is asked again with another crop in its place.
+"""Does the model use its crop? The answer turn is asked again with something else in the crop's place.
 
 After LFPC (arXiv 2603.27494, the replacement probes of its diagnosis) and MGPO (arXiv 2507.05920, the share of crops
 that alone suffice). A model that uses its crop answers better from the crop of the true region and collapses on noise;
 one that answers from the full image, or from the question, hardly moves.
 
-Greedy, so that a question's answers differ by what was shown and by nothing else. Episodes that never came to an
-answer are wrong under every probe. Those that answered without a crop have nothing to replace: they answer as before.
+Greedy, so that a question's answers differ by what was shown and by nothing else. What stands in a crop's place is
+made in `replacements`; what the answers say together is in `looking`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from functools import cache
 from itertools import islice
 from statistics import fmean
+from typing import Any, NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from foveate.context import Context, Message, Part
 from foveate.episodes import Group
+from foveate.evaluation.replacements import ALL, NEED_REGIONS, REPLACEMENTS, ReplacedCrop, Replacement
+from foveate.evaluation.statistics import bootstrap_interval
 from foveate.generators.base import Generator, Request, Sampling
-from foveate.images import PixelBudget, View, crop_view, cut_view, open_image
+from foveate.images import View, cut_view, open_image
 from foveate.protocols import prompts
 from foveate.protocols.answers import parse_answer
-from foveate.protocols.base import Completion, Protocol, Stop, StopReason, Subject
+from foveate.protocols.base import Completion, FinishReason, Protocol, Stop, StopReason, Subject
 from foveate.questions.schema import Question
-from foveate.regions import Box
+from foveate.regions import Box, Size
 from foveate.rewards import accuracy
 
-UNCHANGED, CROP_ALONE = "unchanged", "crop_alone"
-"""Names of the two probes that replace no crop: the answer turn as it was, and its crops with nothing beside them."""
+UNCHANGED = "unchanged"
+"""The probe that changes nothing: the answer turn as it was, asked greedily."""
+CROP_ALONE, QUESTION_ONLY, FULL_SHOWN = "crop_alone", "question_only", "full_shown"
+"""Those that replace no crop: its crops alone where the full image was beside them, no picture at all, and the full
+image beside its crops where the answer turn withheld it."""
+SETTINGS = (CROP_ALONE, QUESTION_ONLY, FULL_SHOWN)
+"""Every probe that replaces no crop but changes what is shown beside it."""
+
+
+class Outcome(StrEnum):
+    """What became of the episode that is probed."""
+
+    FROM_CROP = "from_crop"
+    """It answered with at least one crop before it."""
+    WITHOUT_CROP = "without_crop"
+    """It answered, and had no crop."""
+    UNANSWERED = "unanswered"
+    """It never came to an answer turn."""
+    FAILED = "failed"
+    """A turn got no reply: that says nothing of the model."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReplacedCrop:
-    """What a replacement is made from.
+class Crops:
+    """What is needed to cut an answer turn's crops again.
 
     Attributes:
-        question: with its true regions.
-        image: the original.
-        crop: to be replaced.
-        multiple: the family's merged patch, in pixels.
-        rng: for what is drawn; the crops of an answer turn share it.
-        number: which of the answer turn's crops this is, from 0.
+        picture: a digest of the original's pixels: questions about one picture share it.
+        places: of each crop, the part of the original (corners, whole original pixels) and the size it was shown at.
     """
 
-    question: Question
-    image: Image.Image
-    crop: View
-    multiple: int
-    rng: random.Random
-    number: int = 0
+    picture: str
+    places: tuple[tuple[tuple[float, float, float, float], Size], ...]
 
-    def cut(self, box: Box) -> View:
-        """Another crop of the original (`box` in its pixels), under the pixels of the one that it replaces."""
-        width, height = self.crop.size
-        return crop_view(self.image, box, PixelBudget(width * height, width * height), self.multiple)
+    def cut(self, image: Image.Image) -> tuple[View, ...]:
+        """The crops, from the original."""
+        return tuple(cut_view(image, Box(*corners), size) for corners, size in self.places)
 
 
-Replacement = Callable[[ReplacedCrop], View]
-"""Makes the view that stands in a crop's place."""
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """One question under every probe.
+
+    Attributes:
+        id: the question's.
+        outcome: what became of its episode.
+        right: by the probe's name, 1 for a right answer, 0 for a wrong one, None where the probe cannot be made: no
+            answer turn, no crop, no true region, no earlier crop of another picture, or no reply.
+        guess: the share of right answers that guessing would give: one in the number of choices, 0 without choices.
+        full_image: whether the answer turn showed the full image too.
+        regions: whether the question has true regions.
+        crops: those of its answer turn; None where it had none.
+    """
+
+    id: str
+    outcome: Outcome
+    right: Mapping[str, float | None]
+    guess: float
+    full_image: bool
+    regions: bool
+    crops: Crops | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A row that can be journaled; `from_json` reads it."""
+        return {**asdict(self), "outcome": self.outcome.value, "right": dict(self.right)}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Probed:
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError: something is missing in the row.
+            ValueError: an unknown outcome.
+        """
+        made = row["crops"]
+        crops = made and Crops(made["picture"], tuple((tuple(box), tuple(size)) for box, size in made["places"]))
+        names = ("id", "right", "guess", "full_image", "regions")
+        return cls(**{name: row[name] for name in names}, outcome=Outcome(row["outcome"]), crops=crops)
+
+    def counted(self, name: str) -> float | None:
+        """The value where every question counts, whatever became of it, as `probe` gives it."""
+        if self.outcome is Outcome.FAILED or (name in NEED_REGIONS and not self.regions):
+            return None
+        if self.outcome is Outcome.UNANSWERED:
+            return 0.0
+        if self.outcome is Outcome.WITHOUT_CROP and name != UNCHANGED:
+            return 0.0 if name == CROP_ALONE else self.right[UNCHANGED]
+        if name == CROP_ALONE and not self.full_image:
+            return self.right[UNCHANGED]
+        return self.right[name]
 
 
-def noise(replaced: ReplacedCrop) -> View:
-    """Random pixels in the size of the crop."""
-    width, height = replaced.crop.size
-    pixels_HWC = np.random.default_rng(replaced.rng.getrandbits(63)).integers(
-        0, 256, (height, width, 3), dtype=np.uint8
-    )
-    return replace(replaced.crop, image=Image.fromarray(pixels_HWC))
+class Prober:
+    """Asks the answer turns of one evaluation again, chunk by chunk in the order of its questions.
+
+    It carries from question to question what `other_crop` shows: the crops of the nearest earlier question about
+    another picture. So values do not depend on how the questions are divided; where an evaluation goes on after an
+    interruption, `recall` is called first, in order, for each question that is done.
+
+    Args:
+        protocol: that leads to the episodes.
+        generator: who answered, and answers again.
+        replacements: by name.
+        settings: which of `SETTINGS` are made. `UNCHANGED` always is.
+        max_new_tokens: of an answer.
+        seed: of what replacements draw; with the probe's name and the question's id it decides every random number.
+        at_once: questions whose originals are held in memory at the same time.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        generator: Generator,
+        *,
+        replacements: Mapping[str, Replacement] = ALL,
+        settings: Sequence[str] = SETTINGS,
+        max_new_tokens: int = 256,
+        seed: int = 0,
+        at_once: int = 64,
+    ) -> None:
+        self._protocol, self._generator = protocol, generator
+        self._replacements, self._settings = replacements, settings
+        self._sampling, self._seed, self._at_once = Sampling(0.0, max_new_tokens), seed, at_once
+        self._earlier: list[_Earlier] = []
+        """The newest crops of two pictures, newest first: whatever the next picture is, one of them is of another."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every probe that is made."""
+        return (UNCHANGED, *self._settings, *self._replacements)
+
+    def probe(self, groups: Iterable[Group]) -> list[Probed]:
+        """The first episode of each question under every probe.
+
+        Args:
+            groups: as `run_episodes` gives them, but with true regions, and with the pictures of their views.
+        """
+        probed: list[Probed] = []
+        remaining = iter(groups)
+        while chunk := list(islice(remaining, self._at_once)):
+            turns = [self._turn(group) for group in chunk]
+            # Each context once: a replacement may be the crop itself.
+            asked = list(dict.fromkeys(context for turn in turns for context in turn.contexts.values()))
+            requests = [Request(context, (self._seed,)) for context in asked]
+            replies = self._generator.generate(requests, self._sampling) if requests else []
+            said = {context: completion for context, [completion] in zip(asked, replies, strict=True)}
+            probed += [turn.probed(self.names, self._protocol, said) for turn in turns]
+        return probed
+
+    def recall(self, question: Question, probed: Probed) -> None:
+        """Goes past a question that was probed before, as if it had been probed here; opens its picture if need be."""
+        if crops := probed.crops:
+            self._remember(_Earlier(crops.picture, cache(lambda: crops.cut(open_image(question.image)))))
+
+    def _remember(self, newest: _Earlier) -> None:
+        self._earlier = [newest, *(one for one in self._earlier if one.picture != newest.picture)][:2]
+
+    def _turn(self, group: Group) -> _AnswerTurn:
+        turn = _AnswerTurn(group, self._generator)
+        if turn.outcome not in (Outcome.FROM_CROP, Outcome.WITHOUT_CROP):
+            return turn
+        turn.set_up(self._settings)
+        if turn.cuts:
+            picture, views = turn.cuts.picture, turn.crops
+            others = next((one.views() for one in self._earlier if one.picture != picture), ())
+            self._remember(_Earlier(picture, lambda: views))
+            turn.replace_crops(self._replacements, self._seed, others)
+        return turn
 
 
-def true_crop(replaced: ReplacedCrop) -> View:
-    """The crop of a true region, at its widest level; several crops get one region each, in turn. Needs regions."""
-    regions = replaced.question.regions
-    return replaced.cut(regions[replaced.number % len(regions)][-1])
-
-
-def random_crop(replaced: ReplacedCrop) -> View:
-    """A crop of the same width and height at a random place, shown at the same size."""
-    source, (width, height) = replaced.crop.source, replaced.crop.original_size
-    x = replaced.rng.randint(0, int(width - source.width))
-    y = replaced.rng.randint(0, int(height - source.height))
-    return cut_view(replaced.image, Box(x, y, x + source.width, y + source.height), replaced.crop.size)
-
-
-REPLACEMENTS: Mapping[str, Replacement] = {"noise": noise, "true_crop": true_crop, "random_crop": random_crop}
-"""Every replacement by name."""
-NEED_REGIONS = frozenset({"true_crop"})
-"""Those that can only be made for questions with true regions."""
+class _Earlier(NamedTuple):
+    picture: str
+    views: Callable[[], tuple[View, ...]]
 
 
 def probe(
@@ -105,6 +222,10 @@ def probe(
 ) -> dict[str, list[float | None]]:
     """Whether the first episode of each question answers right under each probe: 1, 0, or None where it cannot be made.
 
+    Every question counts: episodes that never came to an answer are wrong under every probe, and those that answered
+    without a crop have nothing to replace, so that they answer as before. Those without a reply are None. `Prober` is
+    the form that keeps these apart.
+
     Args:
         groups: as `evaluate` keeps them, with true regions and with the pictures of their views.
         protocol: that led to them.
@@ -114,27 +235,39 @@ def probe(
         seed: of what replacements draw.
         at_once: questions whose originals are held in memory at the same time.
     """
-    right: dict[str, list[float | None]] = {name: [] for name in (UNCHANGED, CROP_ALONE, *replacements)}
-    remaining = iter(groups)
-    while chunk := list(islice(remaining, at_once)):
-        probed = [_Probed(group, generator, replacements, seed) for group in chunk]
-        # Each context once: a crop that is shown alone already is its own `CROP_ALONE`, and without one all are alike.
-        asked = list(dict.fromkeys(context for one in probed for context in one.contexts.values()))
-        replies = generator.generate([Request(context, (seed,)) for context in asked], Sampling(0.0, max_new_tokens))
-        said = {context: completion for context, [completion] in zip(asked, replies, strict=True)}
-        for one in probed:
-            for name, values in right.items():
-                values.append(one.right(name, protocol, said))
-    return right
+    prober = basic_prober(protocol, generator, replacements, max_new_tokens=max_new_tokens, seed=seed, at_once=at_once)
+    probed = prober.probe(groups)
+    return {name: [one.counted(name) for one in probed] for name in prober.names}
 
 
-def probe_figures(right: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, float | None]]:
+def basic_prober(
+    protocol: Protocol,
+    generator: Generator,
+    replacements: Mapping[str, Replacement] = REPLACEMENTS,
+    *,
+    max_new_tokens: int = 256,
+    seed: int = 0,
+    at_once: int = 64,
+) -> Prober:
+    """A `Prober` of what `probe` asks: the replacements, and the crops alone."""
+    return Prober(
+        protocol,
+        generator,
+        replacements=replacements,
+        settings=(CROP_ALONE,),
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        at_once=at_once,
+    )
+
+
+def probe_figures(right: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, Any]]:
     """What `probe` found, by the probe's name, each over the questions for which it can be made.
 
-    `accuracy` under the probe; its `change` from what the same questions have unchanged; how many `questions` these
-    are. The first two are None where there is none.
+    `accuracy` under the probe, and its 95 % bootstrap `interval`; its `change` from what the same questions have
+    unchanged; how many `questions` these are. All but the last are None where there is none.
     """
-    figures: dict[str, dict[str, float | None]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name, values in right.items():
         pairs = [
             (value, before)
@@ -143,56 +276,114 @@ def probe_figures(right: Mapping[str, Sequence[float | None]]) -> dict[str, dict
         ]
         figures[name] = {
             "accuracy": fmean(value for value, _ in pairs) if pairs else None,
+            "interval": list(bootstrap_interval([value for value, _ in pairs])) if pairs else None,
             "change": fmean(value - before for value, before in pairs) if pairs else None,
             "questions": len(pairs),
         }
     return figures
 
 
-class _Probed:
-    """A question, and what is shown under each probe."""
+class _AnswerTurn:
+    """A question's answer turn, and what is shown under each probe."""
 
-    def __init__(self, group: Group, generator: Generator, replacements: Mapping[str, Replacement], seed: int) -> None:
+    def __init__(self, group: Group, generator: Generator) -> None:
         self.question, [self.episode, *_] = group
+        self.family = generator.family
         self.contexts: dict[str, Context] = {}
         """By the probe's name; none where the episode came to no answer."""
-        if self.episode.stop not in (StopReason.ANSWERED, StopReason.UNPARSED):
-            return
-        question, family = self.question, generator.family
-        self.subject = Subject(question, open_image(question.image), family)
-        answered = self.episode.turns[-1].context
-        self.contexts[UNCHANGED] = answered
-        if crops := [view for view in dict.fromkeys(answered.views) if view.cropped]:
+        self.crops: tuple[View, ...] = ()
+        self.cuts: Crops | None = None
+        if self.episode.stop in (StopReason.ANSWERED, StopReason.UNPARSED):
+            views = dict.fromkeys(self.episode.turns[-1].context.views)
+            self.crops = tuple(view for view in views if view.cropped)
+            self.outcome = Outcome.FROM_CROP if self.crops else Outcome.WITHOUT_CROP
+        else:
+            self.outcome = Outcome.FAILED if self.episode.stop is StopReason.FAILED else Outcome.UNANSWERED
+
+    @property
+    def full_image(self) -> bool:
+        """Whether the answer turn showed the full image, and not its crops alone."""
+        return any(not view.cropped and not view.picture for view in self.episode.turns[-1].context.views)
+
+    @property
+    def others(self) -> tuple[View, ...]:
+        """The question's further pictures, as the answer turn showed them."""
+        return tuple(view for view in dict.fromkeys(self.episode.turns[-1].context.views) if view.picture)
+
+    def set_up(self, settings: Sequence[str]) -> None:
+        """The contexts in which no crop is replaced. From here on the original is in memory."""
+        question, family, crops = self.question, self.family, self.crops
+        self.subject = Subject(question.without_annotations(), open_image(question.image), family)
+        self.contexts[UNCHANGED] = self.episode.turns[-1].context
+        if crops:
+            self.cuts = Crops(_digest(self.subject.image), tuple((crop.source.corners, crop.size) for crop in crops))
+        if QUESTION_ONLY in settings:
+            self.contexts[QUESTION_ONLY] = Context.user(prompts.answer_unseen(question, family.box_style))
+        if CROP_ALONE in settings and crops and self.full_image:
             alone = prompts.answer(question, family.box_style, crops=len(crops), withheld=True)
-            others = [view for view in dict.fromkeys(answered.views) if view.picture]
-            self.contexts[CROP_ALONE] = Context.user(*crops, *others, alone)
+            self.contexts[CROP_ALONE] = Context.user(*crops, *self.others, alone)
+        if FULL_SHOWN in settings and crops and not self.full_image:
+            beside = prompts.answer(question, family.box_style, crops=len(crops))
+            self.contexts[FULL_SHOWN] = Context.user(self._small, *self.others, *crops, beside)
+
+    def replace_crops(self, replacements: Mapping[str, Replacement], seed: int, others: Sequence[View]) -> None:
+        """The contexts in which something else stands in the place of each crop."""
+        question, multiple = self.question, self.family.multiple
         for name, replacement in replacements.items():
-            if self.can_be_made(name):
-                rng = random.Random(f"{name}/{seed}/{question.id}")
-                made = {
-                    crop: replacement(ReplacedCrop(question, self.subject.image, crop, family.multiple, rng, number))
-                    for number, crop in enumerate(crops)
-                }
-                self.contexts[name] = _replaced(answered, made)
+            if name in NEED_REGIONS and not question.regions:
+                continue
+            rng = random.Random(f"{name}/{seed}/{question.id}")
+            made: dict[View, View] = {}
+            for number, crop in enumerate(self.crops):
+                case = ReplacedCrop(
+                    question, self.subject.image, crop, multiple, rng, number, small=self._small, others=others
+                )
+                if (other := replacement(case)) is not None:
+                    made[crop] = other
+            if len(made) == len(self.crops):
+                self.contexts[name] = _replaced(self.contexts[UNCHANGED], made)
 
-    def can_be_made(self, name: str) -> bool:
-        return name not in NEED_REGIONS or bool(self.question.regions)
+    @property
+    def _small(self) -> View:
+        """The full image, as the first turn of every protocol shows it."""
+        return self.episode.turns[0].context.views[0]
 
-    def right(self, name: str, protocol: Protocol, said: Mapping[Context, Completion]) -> float | None:
+    def probed(self, names: Sequence[str], protocol: Protocol, said: Mapping[Context, Completion]) -> Probed:
+        """What the replies say."""
+        question = self.question
+        return Probed(
+            id=question.id,
+            outcome=self.outcome,
+            right={name: self._right(name, protocol, said) for name in names},
+            guess=1 / len(question.choices) if question.choices else 0.0,
+            full_image=self.full_image if self.episode.turns else False,
+            regions=bool(question.regions),
+            crops=self.cuts,
+        )
+
+    def _right(self, name: str, protocol: Protocol, said: Mapping[Context, Completion]) -> float | None:
         """Whether the reply to a probe is right; a call for another crop is not."""
-        if not self.can_be_made(name):
+        if name not in self.contexts:
             return None
-        if name not in self.contexts:  # it came to no answer, or has no crop that could do alone
-            return 0.0
         context = self.contexts[name]
-        if name == CROP_ALONE:
-            answer = parse_answer(said[context].text, self.question.choices)
+        completion = said[context]
+        if completion.finish_reason is FinishReason.FAILED:
+            return None
+        if name in SETTINGS:
+            answer = parse_answer(completion.text, self.question.choices)
         else:
             before = self.episode.turns[:-1]
-            turn = protocol.read(self.subject, before, context, said[context])
+            turn = protocol.read(self.subject, before, context, completion)
             stop = protocol.next(self.subject, (*before, turn))
             answer = stop.answer if isinstance(stop, Stop) else None
         return accuracy(replace(self.episode, answer=answer))
+
+
+def _digest(image: Image.Image) -> str:
+    """The same for equal pictures, wherever they lie."""
+    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def _replaced(context: Context, made: Mapping[View, View]) -> Context:

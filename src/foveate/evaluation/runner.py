@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +15,7 @@ from foveate.evaluation.curves import grounding_curves
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.joint import JointTable
 from foveate.evaluation.marking import Marker
-from foveate.evaluation.probes import probe, probe_figures
+from foveate.evaluation.probes import Probed, Prober, probe_figures
 from foveate.evaluation.scoring import Scored, Summary, score, summarise
 from foveate.evaluation.setup import family_of, fields_of, fingerprint, wording_of
 from foveate.generators.base import Generator, Sampling
@@ -55,10 +55,11 @@ class Evaluation:
 
     @property
     def probes(self) -> dict[str, list[float | None]] | None:
-        """What `probe` says of each question; None where nothing was probed."""
-        if not self.scored[0].probes:
+        """Of each question whether it is right under each probe (`Probed.counted`); None where nothing was probed."""
+        probed = [scored.probed for scored in self.scored if scored.probed is not None]
+        if len(probed) < len(self.scored):
             return None
-        return {name: [(scored.probes or {}).get(name) for scored in self.scored] for name in self.scored[0].probes}
+        return {name: [one.counted(name) for one in probed] for name in probed[0].right}
 
     @property
     def stops(self) -> dict[str, int]:
@@ -105,7 +106,7 @@ def evaluate(
     seed: int = 0,
     at_once: int = 64,
     keep: int | None = None,
-    probed: bool = False,
+    prober: Prober | None = None,
     marker: Marker | None = None,
     folder: EvaluationFolder | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -117,8 +118,8 @@ def evaluate(
         seed: of the samples and of the bootstrap.
         at_once: questions whose originals are held in memory at the same time, at most (`episode_chunks`).
         keep: of how many questions, the first ones, the episodes with their pictures are kept; None keeps all.
-        probed: whether the answer turn of each question's first episode is asked again under every probe (`probe`)
-            while the pictures of its views are at hand: up to five more answers a question.
+        prober: asks the answer turn of each question's first episode again, while the pictures of its views are at
+            hand. A new one for each call: it goes through the questions in their order.
         marker: says which answers are right; plain matching where None.
         folder: where each question is written down as it is finished; those that it has already are not asked again,
             and have no group.
@@ -130,88 +131,144 @@ def evaluate(
     sampling = sampling or Sampling(temperature=0.0)
     marker = marker or Marker()
     progress = on_progress or (lambda finished: None)
-    rows: dict[int, Scored] = {}
-    kept: list[Group] = []
-    failed: dict[str, str] = {}
-    wording: list[list[str]] = folder.prompts if folder else []
-    waiting: dict[int, tuple[int, Question, Question]] = {}
-
-    def unfinished() -> Iterator[Question]:
-        """What is still to be asked; each question waits, by what the protocols see of it, for its episodes."""
-        for place, question in enumerate(questions):
-            if folder and (row := folder.finished.get(question.id)):
-                if row.data != fingerprint(question).hex():
-                    raise EvaluationError(
-                        f"question {question.id} is not what it was when {folder.path} asked it: name another folder"
-                    )
-                rows[place] = row
-                progress(1)
-                continue
-            stripped = question.without_annotations()
-            waiting[id(stripped)] = place, question, stripped
-            yield stripped
-
-    def unreadable(stripped: Question, error: ImageError) -> None:
-        waiting.pop(id(stripped))
-        failed[stripped.id] = str(error)
-        progress(1)
-
+    run = _Run(folder, prober, marker, generator.family.multiple, progress)
     chunks = episode_chunks(
-        unfinished(),
+        run.unfinished(questions),
         protocol,
         generator,
         n=samples,
         sampling=sampling,
         seed=seed,
         at_once=at_once,
-        on_unreadable=unreadable,
+        on_unreadable=run.unreadable,
     )
+    kept: list[Group] = []
     while True:
         started = time.perf_counter()
         if (groups := next(chunks, None)) is None:
             break
-        seconds = (time.perf_counter() - started) / len(groups)
-        wording = wording or [wording_of(turn) for turn in groups[0].episodes[0].turns]
-        answered: dict[int, Group] = {}
-        for stripped, episodes in groups:
-            place, question, _ = waiting.pop(id(stripped))
-            if without := [episode for episode in episodes if episode.stop is StopReason.FAILED]:
-                failed[question.id] = without[0].turns[-1].completion.text
-            else:
-                answered[place] = Group(question, episodes)
-        marks = dict(zip(answered, marker.marks(list(answered.values())), strict=True))
-        for place in list(answered):
-            if undecided := [mark.problem for mark in marks[place] if mark.right is None]:
-                failed[answered.pop(place).question.id] = str(undecided[0])
-        probes: list[dict[str, float | None] | None] = [None] * len(answered)
-        if probed:
-            longest = sampling.max_new_tokens
-            again = probe(answered.values(), protocol, generator, max_new_tokens=longest, seed=seed, at_once=at_once)
-            probes = [{name: values[index] for name, values in again.items()} for index in range(len(answered))]
-        for (place, group), own in zip(answered.items(), probes, strict=True):
-            data = fingerprint(group.question).hex()
-            multiple = generator.family.multiple
-            scored = score(group.question, group.episodes, marks[place], multiple=multiple, data=data, seconds=seconds)
-            rows[place] = replace(scored, probes=own)
-        if folder:
-            folder.add([(rows[place], group.episodes) for place, group in answered.items()], wording)
-        kept += list(answered.values())[: None if keep is None else max(0, keep - len(kept))]
-        progress(len(groups))
-    if not rows:
-        why = f"all {len(failed)} questions failed; the first: {next(iter(failed.values()))}" if failed else None
-        raise EvaluationError(why or "there are no questions to evaluate")
-    if folder and (more := len(folder.finished) - len(rows)) > 0:
-        raise EvaluationError(f"{folder.path} has the answers to {more} questions more than these: ask them too")
+        answered = run.take(groups, time.perf_counter() - started)
+        kept += answered[: None if keep is None else max(0, keep - len(kept))]
     setup = {
         "protocol": fields_of(protocol),
         "family": family_of(generator),
         "sampling": fields_of(sampling),
         "samples": samples,
         "seed": seed,
-        "prompts": wording,
+        "prompts": run.wording,
         **marker.setup(),
     }
-    return _evaluation([rows[place] for place in sorted(rows)], kept, failed, setup, seed)
+    return _evaluation(run.in_order(), kept, run.failed, setup, seed)
+
+
+class _Run:
+    """The questions on their way: the place of each, what it was with its regions, and what became of it."""
+
+    def __init__(
+        self,
+        folder: EvaluationFolder | None,
+        prober: Prober | None,
+        marker: Marker,
+        multiple: int,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._folder, self._prober, self._marker = folder, prober, marker
+        self._multiple, self._progress = multiple, progress
+        self._rows: dict[int, Scored] = {}
+        self._asked: dict[int, tuple[int, Question, Question]] = {}
+        self._passed: deque[tuple[int, Question, Scored]] = deque()
+        self.failed: dict[str, str] = {}
+        self.wording = folder.prompts if folder else []
+
+    def unfinished(self, questions: Iterable[Question]) -> Iterator[Question]:
+        """What is still to be asked, without its annotations. What is finished already goes by."""
+        for place, question in enumerate(questions):
+            if self._folder and (row := self._folder.finished.get(question.id)):
+                if row.data != fingerprint(question).hex():
+                    where = self._folder.path
+                    raise EvaluationError(
+                        f"question {question.id} is not what it was when {where} asked it: name another folder"
+                    )
+                self._rows[place] = row
+                self._passed.append((place, question, row))
+                self._progress(1)
+                continue
+            stripped = question.without_annotations()
+            self._asked[id(stripped)] = place, question, stripped
+            yield stripped
+
+    def unreadable(self, stripped: Question, error: ImageError) -> None:
+        """A question whose picture cannot be used."""
+        self._asked.pop(id(stripped))
+        self.failed[stripped.id] = str(error)
+        self._progress(1)
+
+    def take(self, groups: Sequence[Group], seconds: float) -> list[Group]:
+        """Scores, probes and writes down a chunk; returns the groups of those that did not fail, with their regions."""
+        self.wording = self.wording or [wording_of(turn) for turn in groups[0].episodes[0].turns]
+        answered: dict[int, Group] = {}
+        for stripped, episodes in groups:
+            place, question, _ = self._asked.pop(id(stripped))
+            if without := [episode for episode in episodes if episode.stop is StopReason.FAILED]:
+                self.failed[question.id] = without[0].turns[-1].completion.text
+            else:
+                answered[place] = Group(question, episodes)
+        marks = dict(zip(answered, self._marker.marks(list(answered.values())), strict=True))
+        for place, own in marks.items():
+            if undecided := [mark.problem for mark in own if mark.right is None]:
+                self.failed[answered.pop(place).question.id] = str(undecided[0])
+        probed = self._probed(answered)
+        for place, group in answered.items():
+            scored = score(
+                group.question,
+                group.episodes,
+                marks[place],
+                multiple=self._multiple,
+                data=fingerprint(group.question).hex(),
+                seconds=seconds / len(groups),
+            )
+            self._rows[place] = replace(scored, probed=probed.get(place))
+        if self._folder:
+            done = [(self._rows[place], group.episodes) for place, group in answered.items()]
+            self._folder.add(done, self.wording)
+        self._progress(len(groups))
+        return list(answered.values())
+
+    def _probed(self, answered: Mapping[int, Group]) -> dict[int, Probed]:
+        """The probes of a chunk, with what was finished before recalled in its place: probes show earlier crops."""
+        if self._prober is None:
+            return {}
+        probed: dict[int, Probed] = {}
+        together: dict[int, Group] = {}
+
+        def ask(prober: Prober) -> None:
+            probed.update(zip(together, prober.probe(together.values()), strict=True))
+            together.clear()
+
+        for place, group in answered.items():
+            while self._passed and self._passed[0][0] < place:
+                ask(self._prober)
+                _, question, row = self._passed.popleft()
+                if row.probed:
+                    self._prober.recall(question, row.probed)
+            together[place] = group
+        ask(self._prober)
+        return probed
+
+    def in_order(self) -> list[Scored]:
+        """Every question that did not fail, in the order of the questions.
+
+        Raises:
+            EvaluationError: there is none, or the folder has more.
+        """
+        if not self._rows:
+            failed = self.failed
+            why = f"all {len(failed)} questions failed; the first: {next(iter(failed.values()))}" if failed else None
+            raise EvaluationError(why or "there are no questions to evaluate")
+        if self._folder and (more := len(self._folder.finished) - len(self._rows)) > 0:
+            where = self._folder.path
+            raise EvaluationError(f"{where} has the answers to {more} questions more than these: ask them too")
+        return [self._rows[place] for place in sorted(self._rows)]
 
 
 def _evaluation(

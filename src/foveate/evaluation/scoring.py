@@ -10,6 +10,7 @@ from typing import Any
 from foveate.episodes import Episode
 from foveate.evaluation.grounding import Grounding, measured
 from foveate.evaluation.marking import Mark
+from foveate.evaluation.probes import Probed
 from foveate.evaluation.statistics import Interval, bootstrap_interval
 from foveate.questions.schema import Question
 
@@ -61,7 +62,7 @@ class Scored:
         tags: further groupings that the data set publishes.
         data: the question's fingerprint, in hexadecimal.
         seconds: its share of the time that generation took.
-        probes: whether the first attempt answers right under each probe, as `probe` says; None where none was asked.
+        probed: its first attempt under every probe; None where it was not probed.
     """
 
     id: str
@@ -75,7 +76,7 @@ class Scored:
     tags: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
     seconds: float = field(default=0.0, compare=False)
-    probes: Mapping[str, float | None] | None = None
+    probed: Probed | None = None
 
     def figure(self, name: str) -> float | None:
         """The mean of a figure over the attempts for which it is defined; None when there are none."""
@@ -84,7 +85,7 @@ class Scored:
 
     def to_json(self) -> dict[str, Any]:
         """As a row of a JSONL file."""
-        return asdict(self)
+        return {**asdict(self), "probed": self.probed and self.probed.to_json()}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Scored:
@@ -111,6 +112,7 @@ class Scored:
                 **row,
                 "attempts": attempts,
                 "regions": tuple(_corners(levels) for levels in row["regions"]),
+                "probed": row["probed"] and Probed.from_json(row["probed"]),
                 "image_size": None if size is None else (size[0], size[1]),
             }
         )

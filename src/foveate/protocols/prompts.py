@@ -133,6 +133,13 @@ def answer(question: Question, box_style: str, *, crops: int = 0, withheld: bool
     return "\n".join([*parts, *_question(question)])
 
 
+def answer_unseen(question: Question, box_style: str) -> str:
+    """Asks for the answer without any picture: what can be guessed, rather than a refusal to guess."""
+    if box_style == "short":
+        return f"answer {question.text}"
+    return "\n".join(["No image is shown. Give the answer that is most likely.", *_question(question)])
+
+
 def count(question: Question, frame: Frame, shown: Size, box_style: str) -> str:
     """Asks for a point on each counted object, then for the count."""
     if box_style == "short":

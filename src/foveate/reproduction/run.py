@@ -101,7 +101,7 @@ def _measure(measurement: Measurement, counter: Counting) -> None:
         measurement.model,
         measurement.path,
         probed=measurement.probed,
-        counting=partial(counter, "asking"),
+        counting=counter,
     )
     aside = measurement.file.with_name("unfinished.json")
     scores, questions = write_scores(aside, result, model=measurement.model, more={"command": measurement.command()})

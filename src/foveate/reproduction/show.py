@@ -11,7 +11,8 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from foveate.evaluation.joint import overall
-from foveate.evaluation.probes import CROP_ALONE, REPLACEMENTS, UNCHANGED
+from foveate.evaluation.probes import CROP_ALONE, UNCHANGED
+from foveate.evaluation.replacements import REPLACEMENTS
 from foveate.jsonl import read_rows
 from foveate.recipes import Recipe, load_recipe
 from foveate.reproduction.plan import Estimate, Plan, RowPlan, Run

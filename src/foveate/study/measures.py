@@ -10,7 +10,8 @@ from PIL import Image
 
 from foveate.episodes import Episode
 from foveate.evaluation.grounding import best_iog
-from foveate.evaluation.probes import REPLACEMENTS, ReplacedCrop, Replacement, probe
+from foveate.evaluation.probes import probe
+from foveate.evaluation.replacements import REPLACEMENTS, ReplacedCrop, Replacement
 from foveate.evaluation.runner import evaluate
 from foveate.evaluation.scoring import Attempt
 from foveate.families import VLM
