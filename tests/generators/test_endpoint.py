@@ -314,6 +314,8 @@ def test_the_factory_guesses_the_family_and_the_key(monkeypatch):
     assert made.family.name == "qwen3-vl"
     assert made.family.budget == PixelBudget(2048, 2048)
     assert server.keys == ["Bearer none"]
+    hidden = endpoint_generator("https://me:word@host:9/v1/?key=sk-1", "m")
+    assert hidden.url == "https://host:9/v1/"
     with pytest.raises(EndpointError, match="NO_SUCH_KEY"):
         endpoint_generator("http://localhost/v1", "m", api_key_env="NO_SUCH_KEY")
     with pytest.raises(EndpointError, match="not the URL"):

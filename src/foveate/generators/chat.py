@@ -80,7 +80,7 @@ def read_reply(body: bytes, content_type: str) -> Completion:
     except (LookupError, TypeError, AttributeError):
         raise RequestError.again("the server sent a malformed reply") from None
     finish = choice.get("finish_reason")
-    if finish in _WITHHELD and not text:
+    if finish in _WITHHELD:  # what is there of it is not what the model said
         raise RequestError.alone(f"the reply was withheld: {finish}")
     if finish == "error":
         raise fault_in_body(choice) or RequestError.again("the server broke the reply off with an error")

@@ -69,6 +69,10 @@ class EndpointGenerator(Generator):
             concurrency, and at least 20, where None.
         extra: further fields of every request's body.
 
+    Attributes:
+        model: as above.
+        url: as above, without user, password and query: fit to be shown.
+
     Raises:
         ImportError: the client is not installed.
         EndpointError: the URL is none.
@@ -106,7 +110,7 @@ class EndpointGenerator(Generator):
             raise EndpointError(f"{url!r} is not the URL of an endpoint, such as http://localhost:8000/v1")
         self.model = model
         self._family = family
-        self._shown_url = _without_secrets(address)
+        self.url = _without_secrets(address)
         self._api_key = api_key
         self._concurrency = concurrency
         self._timeout = timeout
@@ -283,7 +287,7 @@ class EndpointGenerator(Generator):
         with self._adapting:
             if name not in self._refused:
                 self._refused.add(name)
-                logger.warning("%s does not take %r for %s: not sent any more", self._shown_url, name, self.model)
+                logger.warning("%s does not take %r for %s: not sent any more", self.url, name, self.model)
         return True
 
     def _given_up(self, fault: RequestError, tries: int) -> Completion:
@@ -295,7 +299,7 @@ class EndpointGenerator(Generator):
         return Completion((), (), self._cleaned(reason), FinishReason.FAILED)
 
     def _error(self, reason: str, mend: str = "") -> EndpointError:
-        said = (f"{self._shown_url}, model {self.model!r}: {reason}", mend, _GO_ON)
+        said = (f"{self.url}, model {self.model!r}: {reason}", mend, _GO_ON)
         return EndpointError(self._cleaned(" ".join(f"{part.rstrip('. ')}." for part in said if part)))
 
     def _cleaned(self, text: str) -> str:

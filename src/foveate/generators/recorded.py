@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Sequence
@@ -42,6 +41,8 @@ class RecordedGenerator(Generator):
     """
 
     def __init__(self, generator: Generator, path: Path) -> None:
+        import fcntl  # not on Windows, where all else works
+
         self.generator = generator
         self._path = path
         self._digests: WeakKeyDictionary[View, str] = WeakKeyDictionary()
