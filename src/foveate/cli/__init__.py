@@ -2,7 +2,7 @@
 
 import typer
 
-from foveate.cli import asking, bench, comparing, data, recipes, training
+from foveate.cli import asking, bench, comparing, data, recipes, reporting, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +16,7 @@ for name, command in (
     ("train", training.train),
     ("select-resolution", training.select_resolution),
     ("eval", asking.evaluate),
+    ("report", reporting.report),
     ("study", comparing.study),
     ("ask", asking.ask),
     ("reproduce", comparing.reproduce),
