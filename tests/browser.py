@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,8 +12,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-_FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-ipc-flooding-protection",  # else it passes over the address when that changes often
+    "--hide-scrollbars",
+)
+
+_PATIENCE = 120
+"""Seconds until a browser that says nothing is given up."""
 
 
 class Browser:
@@ -78,10 +92,10 @@ class Browser:
     @staticmethod
     def _read(receiving: int) -> Iterator[dict[str, Any]]:
         held = b""
-        while got := os.read(receiving, 1 << 20):
+        while select.select([receiving], [], [], _PATIENCE)[0] and (got := os.read(receiving, 1 << 20)):
             *whole, held = (held + got).split(b"\0")
             yield from map(json.loads, whole)
-        raise ConnectionError("the browser has gone")
+        raise ConnectionError("the browser has gone, or hangs")
 
 
 @contextmanager

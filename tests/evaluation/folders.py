@@ -57,7 +57,10 @@ def make_run(
     Questions depend on their number alone, answers on `model`, `skill` and `seed` too. `hostile` stands in every text.
     """
     folder.mkdir(parents=True)
-    rows = [_row(i, random.Random(f"{model}/{seed}/{i}"), skill, hostile, samples, regions) for i in range(first, first + count)]
+    rows = [
+        _row(i, random.Random(ascii((model, seed, i))), skill, hostile, samples, regions)
+        for i in range(first, first + count)
+    ]
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "scores.json").write_text(json.dumps({**_scores(rows, model, skill, seed), **scores}))
     if pictures:
@@ -87,7 +90,9 @@ def _row(number: int, draw: random.Random, skill: float, hostile: str, samples: 
         "category": CATEGORIES[number % 4] + hostile if number % 11 else None,
         "tags": {"split": "test" if number % 2 else "lite"},
         "expected": expected,
-        "regions": [[true.corners, [c - d for c, d in zip(true.corners, (20, 20, -20, -20), strict=True)]]] if known else [],
+        "regions": [[true.corners, [c - d for c, d in zip(true.corners, (20, 20, -20, -20), strict=True)]]]
+        if known
+        else [],
         "image_size": SIZE,
         "attempts": attempts,
         "probes": {
@@ -109,7 +114,9 @@ def _attempt(
     if stop in ("answered", "unparsed"):
         near = true is not None and draw.random() < skill + 0.1
         x, y = (true.x1 - 30, true.y1 - 20) if near and true else (draw.uniform(0, 1200), draw.uniform(0, 900))
-        boxes.append(Box(max(x, 0), max(y, 0), min(x + draw.uniform(120, 380), 1600), min(y + draw.uniform(90, 280), 1200)))
+        boxes.append(
+            Box(max(x, 0), max(y, 0), min(x + draw.uniform(120, 380), 1600), min(y + draw.uniform(90, 280), 1200))
+        )
     known = true is not None and stop != "failed"
     said = expected if right else "Z"
     return {
@@ -177,7 +184,12 @@ def _scores(rows: Sequence[dict[str, Any]], model: str, skill: float, seed: int)
                 "because": "With noise in the crop's place the accuracy falls by more than chance explains.",
             },
         },
-        "gain_harm": {"both": 0.4 * len(rows), "gain": 0.2 * len(rows), "harm": 0.05 * len(rows), "neither": 0.35 * len(rows)},
+        "gain_harm": {
+            "both": 0.4 * len(rows),
+            "gain": 0.2 * len(rows),
+            "harm": 0.05 * len(rows),
+            "neither": 0.35 * len(rows),
+        },
         **({"curves": {"iog": curve(iog), "iou": curve(iou)}} if looks else {}),
         "stops": {stop: stops.count(stop) for stop in sorted(set(stops))},
         "unparsed": stops.count("unparsed"),
@@ -191,7 +203,10 @@ def _scores(rows: Sequence[dict[str, Any]], model: str, skill: float, seed: int)
             "sampling": {"name": "Sampling", "temperature": 0.0, "max_new_tokens": 256},
             "samples": len(rows[0]["attempts"]),
             "seed": seed,
-            "prompts": [["<image 640x480>", "Where must one look to answer? Give a box."], ["<image 280x196>", "Answer."]],
+            "prompts": [
+                ["<image 640x480>", "Where must one look to answer? Give a box."],
+                ["<image 280x196>", "Answer."],
+            ],
             "data_sha256": "ab" * 32,
         },
         "recipe": "hart",

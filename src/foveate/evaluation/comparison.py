@@ -64,7 +64,7 @@ def write_comparison(
     gallery = build_gallery(runs, page_bytes)
     script = "\n".join(_asset(name) for name in ("filter.js", "gallery.js"))
     html = _template().render(
-        title=title or " and ".join(run.name for run in runs),
+        title=title or _listed([run.name for run in runs]),
         lead=_lead(runs, gallery.questions),
         findings=_findings(runs, differences),
         warnings=warnings_of(runs),
@@ -89,7 +89,7 @@ def write_comparison(
     )  # fmt: skip
     page = Path(path)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_bytes(html.encode("utf-8", errors="replace"))  # half a surrogate pair cannot be written
+    page.write_text(html, encoding="utf-8", errors="replace")  # what a shell passes on may be no text
     return page
 
 
@@ -139,10 +139,14 @@ def _findings(runs: Sequence[Recorded], differences: Sequence[Difference]) -> li
     return said
 
 
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
 def _facts(run: Recorded) -> list[str]:
     asked = counted(len(run.questions), "question")
     recipe = f", recipe {run.scores.recipe}" if isinstance(run.scores.recipe, str) else ""
-    facts = [f"{asked}{recipe}", f"folder {run.folder}"]
+    facts = [f"{asked}{recipe}", f"folder {run.folder.resolve().name}"]
     return [f"model {run.scores.model}", *facts] if run.scores.model != run.name else facts
 
 

@@ -127,7 +127,7 @@ def threshold_charts(runs: Sequence[Recorded]) -> list[tuple[str, plots.Threshol
 
 def category_charts(runs: Sequence[Recorded]) -> list[tuple[str, list[Bars]]]:
     """Titles and bars by category, where there are at least two."""
-    names = sorted({name for run in runs for name in run.scores.by_category})
+    names = sorted({name for run in runs for name in run.scores.by_category}, key=lambda name: (not name, name))
     if len(names) < 2:
         return []
 

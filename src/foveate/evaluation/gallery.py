@@ -129,9 +129,7 @@ def _words(runs: Sequence[Recorded], cards: Sequence[_Card], budget: int) -> tup
         kept += 1
     notes = [f"Replies are cut after {longest:,} characters."] if longest < _LONGEST[0] else []
     if kept < len(cards):
-        notes.append(
-            f"Only the first {kept:,} of {len(cards):,} questions are shown: more would make the page too large."
-        )
+        notes.append(f"The first {kept:,} of {len(cards):,} questions are shown: more would make the page too large.")
     named = safe_json([run.name for run in runs])
     return f'{{"runs":{named},"chunk":{_CHUNK},"questions":[{",".join(written[:kept])}]}}', kept, notes
 
@@ -224,9 +222,7 @@ def _fitted(pictures: Sequence[_Pictures], budget: int) -> tuple[list[_Pictures]
     ]
     for what, count in (("Pictures", shown), ("Crops", cropped)):
         if count < len(whole):
-            notes.append(
-                f"{what} are shown with the first {count:,} questions alone: more would make the page too large."
-            )
+            notes.append(f"{what} are shown for the first {count:,} questions: more would make the page too large.")
     return fitted, notes
 
 

@@ -222,7 +222,7 @@ def _scores(folder: Path) -> ScoresRecord:
     _check(folder)
     file = folder / SCORES
     try:
-        return ScoresRecord.model_validate(json.loads(file.read_text("utf-8")))
+        return ScoresRecord.model_validate(_parsed(file.read_bytes()))
     except json.JSONDecodeError as error:
         raise RecordError(f"{file}, line {error.lineno}: no JSON ({error.msg}). Evaluate again: {_again()}") from error
     except UnicodeDecodeError as error:
@@ -274,7 +274,7 @@ def _rows(file: Path, schema: type[_R]) -> tuple[list[tuple[int, _R]], bool]:
     rows: list[tuple[int, _R]] = []
     for number, line, last in _lines(file):
         try:
-            rows.append((number, schema.model_validate(json.loads(line))))
+            rows.append((number, schema.model_validate(_parsed(line))))
         except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or not such a row
             if last and not isinstance(error, ValidationError):
                 return rows, True
@@ -283,6 +283,14 @@ def _rows(file: Path, schema: type[_R]) -> tuple[list[tuple[int, _R]], bool]:
                 f"{file}, line {number}: {what}. Delete the line, or evaluate again: {_again()}"
             ) from error
     return rows, False
+
+
+def _parsed(text: bytes) -> Any:
+    """JSON with "?" for halves of surrogate pairs, which replies may hold and no file in UTF-8 can."""
+    value = json.loads(text.decode("utf-8"))
+    if b"\\ud" in text.lower():
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace"))
+    return value
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes, bool]]:

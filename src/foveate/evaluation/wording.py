@@ -33,7 +33,7 @@ def signed(value: float) -> str:
 
 
 def _minus(text: str) -> str:
-    return text.replace("-", "\u2212")
+    return text.replace("-", "\u2212") if float(text) else text.lstrip("+-")
 
 
 def counted(count: int, what: str) -> str:

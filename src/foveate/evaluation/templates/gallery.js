@@ -30,10 +30,13 @@ function picturesOf(index) {
   return chunks.get(number)[index % data.chunk] || [null, []];
 }
 
-function boxOf([left, top, width, height], kind, label) {
+function boxOf([left, top, width, height], kind, run) {
   const box = make("i", `box ${kind}`);
   Object.assign(box.style, { left: `${left}%`, top: `${top}%`, width: `${width}%`, height: `${height}%` });
-  if (label) box.append(make("b", `tag${top < 9 ? " below" : ""}${left > 88 ? " leftwards" : ""}`, label));
+  if (run === undefined) return box;
+  // Boxes of several runs often lie on one another: their numbers stand at different corners.
+  const below = run % 4 > 1 ? top + height < 91 : top < 9;
+  box.append(make("b", `tag${below ? " below" : ""}${run % 2 || left > 92 ? " leftwards" : ""}`, String(run + 1)));
   return box;
 }
 
@@ -58,7 +61,7 @@ function frame(question, index) {
   }
   question.true.forEach((place) => holder.append(boxOf(place, "true")));
   question.runs.forEach((answer, i) => {
-    if (answer) answer.boxes.forEach((place) => holder.append(boxOf(place, `predicted run-${i}`, String(i + 1))));
+    if (answer) answer.boxes.forEach((place) => holder.append(boxOf(place, `predicted run-${i}`, i)));
   });
   return holder;
 }
@@ -119,7 +122,7 @@ function fill(card) {
   const index = Number(card.dataset.index);
   const question = data.questions[index];
   const [, crops] = picturesOf(index);
-  const head = make("header", "ask");
+  const head = make("div", "ask");
   head.append(make("h3", "", question.text));
   if (question.choices.length) {
     const list = make("ul", "choices");
