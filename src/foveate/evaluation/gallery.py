@@ -24,7 +24,7 @@ _TEXT_BYTES = 6_000_000
 """Of the page, for the words of questions and replies."""
 _LONGEST = (20_000, 4000, 2000, 1000, 500, 250, 120)
 """Characters of a reply: the first of these with which the words fit."""
-_SMALLER = ((144, 96, 45), (112, 80, 35), (96, 64, 25))
+_SMALLER = ((168, 112, 45), (144, 96, 40), (112, 80, 35), (96, 64, 25))
 """Longest side of a picture, of a crop, and the quality of both: the first with which the pictures fit."""
 _BOXES, _PROBED = 12, 40
 """Boxes of an attempt that are drawn; questions whose pictures are made smaller to see how much that saves."""
