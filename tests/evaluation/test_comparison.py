@@ -215,6 +215,10 @@ def test_two_thousand_questions_open_as_one_small_page(opened, tmp_path):
     )
     assert cards == 2000
     assert filled < 20  # only what is near
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = opened.evaluate("document.querySelectorAll('.card:not(:empty)').length")
+    assert 20 < printed < 60
+    assert opened.evaluate("cards.dataset.printed") == f"All 2,000 questions, of which {printed} are printed here."
 
 
 def test_the_page_needs_nothing_else_and_says_the_figures(compared):

@@ -1,8 +1,9 @@
 """Scores with intervals, grounding measured against true regions, and reports a person can read."""
 
+from foveate.evaluation.comparison import write_comparison
 from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
 from foveate.evaluation.joint import JointTable, overall
-from foveate.evaluation.pictures import annotated, data_url
+from foveate.evaluation.pictures import annotated, data_url, thumbnail, thumbnails_of
 from foveate.evaluation.probes import (
     CROP_ALONE,
     REPLACEMENTS,
@@ -40,7 +41,10 @@ __all__ = [
     "overall",
     "probe",
     "probe_figures",
+    "thumbnail",
+    "thumbnails_of",
     "valid_boxes",
+    "write_comparison",
     "write_report",
     "write_scores",
 ]

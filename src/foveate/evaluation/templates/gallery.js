@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("questions-data").textContent);
 const cards = document.getElementById("cards");
 const form = document.getElementById("filters");
 const gallery = document.getElementById("gallery");
-const PRINTED = 60;
+const PRINTED = 24;
 const STOPS = {
   unparsed: "no answer could be read from the reply",
   no_region: "no usable box, so no answer",
@@ -215,6 +215,10 @@ document.getElementById("boxes").addEventListener("change", (event) => {
   gallery.classList.toggle(event.target.value, !event.target.checked);
 });
 addEventListener("hashchange", arrive);
-addEventListener("beforeprint", () => [...cards.children].slice(0, PRINTED).forEach(fill));
+addEventListener("beforeprint", () => {
+  [...cards.children].slice(0, PRINTED).forEach(fill);
+  const printed = cards.querySelectorAll(".card:not(:empty)").length;
+  cards.dataset.printed = `${document.getElementById("shown").textContent}, of which ${printed} are printed here.`;
+});
 show();
 if (location.hash.includes("=")) gallery.scrollIntoView();
