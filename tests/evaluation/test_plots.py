@@ -1,4 +1,6 @@
-from hypothesis import given
+import math
+
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foveate.evaluation.contrasts import Figure
@@ -44,9 +46,12 @@ def test_a_run_without_a_cost_is_left_out_and_one_alone_is_no_chart():
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=8))
+@example([1.0, math.nextafter(1, 0)])
+@example([0.0, 5e-324])
 def test_ticks_enclose_the_values_evenly(values):
     ticks = nice_ticks(values)
     assert ticks[0] <= min(values)
     assert max(values) <= ticks[-1]
+    assert len(set(ticks)) == len(ticks)
     assert 3 <= len(ticks) <= 12
     assert ticks[0] >= 0

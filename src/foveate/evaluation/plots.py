@@ -97,7 +97,10 @@ def draw_scatter(costs: Sequence[Figure | None], shares: Sequence[Figure | None]
 def nice_ticks(values: Sequence[float], within: tuple[float, float] | None = None) -> list[float]:
     """Four to eight round numbers, evenly spaced, from below the least value to above the greatest."""
     low, high = min(values), max(values)
-    room = (high - low or abs(high) or 1) * 0.12
+    size = max(abs(low), abs(high))
+    if size < 1e-9:  # nothing that a tick could tell apart
+        low, high, size = 0.0, 0.0, 1.0
+    room = 0.12 * (high - low if high - low > 1e-6 * size else size)
     low, high = low - room if low else 0.0, high + room
     low = max(low, 0.0) if min(values) >= 0 else low
     if within:
