@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.evaluation.folders import make_run
 from tests.questions.benchmarks import published
 from typer.testing import CliRunner
 
@@ -43,6 +44,7 @@ def test_help_of_every_command_has_an_example() -> None:
         ["recipes", "show"],
         ["reproduce"],
         ["study"],
+        ["report"],
     ):
         assert "Example" in run(*command, "--help")
 
@@ -208,6 +210,17 @@ def test_data_check_names_the_row_and_fails(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     assert "none.png" in run("data", "check", file, "--json", report, status=1)
     assert json.loads(report.read_text())["bad"] == 1
+
+
+def test_evaluations_are_compared_on_one_page(tmp_path: Path) -> None:
+    for model in ("a", "b"):
+        make_run(tmp_path / model, 5, model=model)
+    out = tmp_path / "new" / "page.html"
+    said = run("report", tmp_path / "a", tmp_path / "b", "--out", out, "--title", "Before & after")
+    assert f"the report is in {out} ({out.stat().st_size / 1e6:.1f} MB)" in said
+    assert "<h1>Before &amp; after</h1>" in out.read_text("utf-8")
+    (tmp_path / "run.json").write_text("{}")
+    assert "evaluate it first: foveate eval" in run("report", tmp_path, status=2).replace("\n", " ")
 
 
 def test_recipes_are_listed_and_shown() -> None:

@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.evaluation.fakes import FakeGenerator
+from tests.evaluation.folders import photo
 
-from foveate.evaluation.pictures import PREDICTED, TRUE, annotated, data_url, resized
+from foveate.episodes import run_episodes
+from foveate.evaluation.pictures import PREDICTED, TRUE, annotated, data_url, resized, thumbnail, thumbnails_of
+from foveate.generators.base import Sampling
 from foveate.images import PixelBudget, crop_view, full_view, open_image
+from foveate.protocols import LocateThenAnswer
+from foveate.questions.schema import Question
 from foveate.regions import Box, Frame, Point
 
 GROUND = (128, 128, 128)
@@ -198,3 +204,53 @@ def test_a_point_is_drawn_where_it_is_and_scaled_with_the_picture(place):
     rows, columns = np.nonzero((drawn == ORANGE).all(-1))
     assert np.hypot(columns - 2 * place[0], rows - 2 * place[1]).max() < 10
     assert len(rows)
+
+
+def _opened(url: str) -> Image.Image:
+    head, body = url.split(",")
+    assert head == "data:image/webp;base64"
+    return Image.open(io.BytesIO(base64.b64decode(body)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_photos_thumbnail_takes_a_few_kilobytes(seed):
+    url = thumbnail(photo(seed, (800, 600)))
+    assert _opened(url).size == (192, 144)
+    assert 1500 < len(url) < 6000
+    assert _opened(thumbnail(photo(seed, (300, 900)), 128)).size == (43, 128)
+    assert len(thumbnail(photo(seed), quality=20)) < len(thumbnail(photo(seed)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 20), (5000, 1), (150, 100)])
+def test_a_thumbnail_is_never_enlarged(size):
+    assert _opened(thumbnail(_plain(*size))).size == (min(size[0], 192), size[1])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK"])
+def test_a_tiny_picture_keeps_its_very_pixels(mode):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)).convert(mode)
+    assert np.array_equal(np.asarray(_opened(thumbnail(noise))), np.asarray(noise.convert("RGB")))
+
+
+def _episodes(reply: str, count: int = 2):
+    stream = io.BytesIO()
+    photo(0, (896, 672)).save(stream, "PNG")
+    question = Question("1", stream.getvalue(), "What?", "7")
+    says = FakeGenerator(lambda context, seed: reply if "locate" in str(context.messages[0].parts[-1]) else "7")
+    [group] = run_episodes([question], LocateThenAnswer(), says, n=count, sampling=Sampling(1.0))
+    return group.episodes
+
+
+def test_thumbnails_are_of_the_first_view_and_the_crops_of_the_first_episode():
+    episodes = _episodes("[[0, 0, 60, 60]]")
+    kept = thumbnails_of(episodes)
+    assert set(kept) == {"picture", "crops"}
+    first, crop = episodes[0].turns[0].context.views[0], episodes[0].turns[1].context.views[-1]
+    assert crop.cropped
+    assert kept["picture"] == thumbnail(first.image)
+    assert kept["crops"] == [thumbnail(crop.image, 128)]
+    assert thumbnails_of(()) == {"picture": None, "crops": []}
+
+
+def test_without_a_box_there_is_no_crop():
+    assert thumbnails_of(_episodes("I do not know", 1))["crops"] == []

@@ -2,7 +2,7 @@
 
 import typer
 
-from foveate.cli import asking, bench, comparing, data, probing, recipes, training
+from foveate.cli import asking, bench, comparing, data, probing, recipes, reporting, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,7 @@ for name, command in (
     ("select-resolution", training.select_resolution),
     ("eval", asking.evaluate),
     ("probe", probing.probe),
+    ("report", reporting.report),
     ("study", comparing.study),
     ("ask", asking.ask),
     ("reproduce", comparing.reproduce),

@@ -1,5 +1,6 @@
 """Scores with intervals, grounding measured against true regions, and reports a person can read."""
 
+from foveate.evaluation.comparison import write_comparison
 from foveate.evaluation.curves import grounding_curves
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.gains import Checkpoint, Gains, Progress, account, gains
@@ -7,7 +8,7 @@ from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_
 from foveate.evaluation.joint import JointTable, overall
 from foveate.evaluation.looking import Finding, Looking, ProbeFigure, Verdict, looking
 from foveate.evaluation.official import Figure, Official, official
-from foveate.evaluation.pictures import annotated, data_url
+from foveate.evaluation.pictures import annotated, data_url, thumbnail, thumbnails_of
 from foveate.evaluation.probes import (
     CROP_ALONE,
     FULL_SHOWN,
@@ -83,7 +84,10 @@ __all__ = [
     "probe",
     "probe_figures",
     "probe_model",
+    "thumbnail",
+    "thumbnails_of",
     "valid_boxes",
+    "write_comparison",
     "write_report",
     "write_scores",
 ]

@@ -1,7 +1,8 @@
 """An evaluation on disk, question by question: what was asked once is not asked again, whenever the program was ended.
 
-A folder holds `evaluation.json` (what was asked of whom), `questions.jsonl` (a finished question a line) and, at the
-end, `scores.json` and `failed.jsonl` (questions without an answer for no fault of the model, each with the reason).
+A folder holds `evaluation.json` (what was asked of whom), `questions.jsonl` (a finished question a line),
+`pictures.jsonl` (thumbnails of what it saw) and, at the end, `scores.json` and `failed.jsonl` (questions without an
+answer for no fault of the model, each with the reason).
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ from typing import Any
 
 from foveate.episodes import Episode
 from foveate.errors import FoveateError
+from foveate.evaluation.pictures import thumbnails_of
 from foveate.evaluation.scoring import Scored
 from foveate.jsonl import append_rows, mend_rows, read_rows, replace_json, replace_rows
+
+NOTE, QUESTIONS, PICTURES = "evaluation.json", "questions.jsonl", "pictures.jsonl"
+SCORES, FAILED = "scores.json", "failed.jsonl"
+"""The files of a folder."""
 
 
 class EvaluationFolderError(FoveateError, ValueError):
@@ -39,14 +45,15 @@ class EvaluationFolder:
     def __init__(self, path: Path, inputs: Mapping[str, Any]) -> None:
         self.path = path
         self._inputs = json.loads(json.dumps(inputs, default=str))
-        self._note, self._rows = path / "evaluation.json", path / "questions.jsonl"
+        self._note, self._rows, self._pictures = (path / name for name in (NOTE, QUESTIONS, PICTURES))
         self.prompts: list[list[str]] = []
         if self._note.exists():
             self._refuse_other_inputs(json.loads(self._note.read_text(encoding="utf-8")))
         elif path.is_dir() and any(path.iterdir()):
             raise EvaluationFolderError(f"{path} holds something that is no evaluation: name another folder")
         path.mkdir(parents=True, exist_ok=True)
-        mend_rows(self._rows)
+        for file in (self._rows, self._pictures):
+            mend_rows(file)
         self.finished: dict[str, Scored] = {row["id"]: Scored.from_json(row) for row in read_rows(self._rows)}
         if not self._note.exists():
             self._write_note()
@@ -56,13 +63,15 @@ class EvaluationFolder:
         if not self.prompts:
             self.prompts = [list(turn) for turn in prompts]
             self._write_note()
+        # The pictures first: whatever has a row has a picture too, and what is asked again may have two.
+        append_rows(self._pictures, ({"id": scored.id, **thumbnails_of(episodes)} for scored, episodes in finished))
         append_rows(self._rows, (scored.to_json() for scored, _ in finished))
         self.finished |= {scored.id: scored for scored, _ in finished}
 
     def finish(self, scores: Mapping[str, Any], failed: Mapping[str, str]) -> Path:
         """Writes the scores, and which questions failed; returns the path of the scores."""
-        replace_rows(self.path / "failed.jsonl", ({"id": name, "reason": why} for name, why in failed.items()))
-        target = self.path / "scores.json"
+        replace_rows(self.path / FAILED, ({"id": name, "reason": why} for name, why in failed.items()))
+        target = self.path / SCORES
         replace_json(target, scores)
         return target
 

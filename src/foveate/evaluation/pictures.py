@@ -11,10 +11,11 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
+from foveate.episodes import Episode
 from foveate.regions import Box, Point, Size
 
 Edges = tuple[int, int, int, int]
@@ -32,6 +33,14 @@ class Style:
     width: float
     dashed: bool
 
+
+_QUALITY = 50
+"""Of a thumbnail in WebP: a photo of 192 pixels takes about 4 KB."""
+_TINY = 64
+"""Longest side of a picture that is kept pixel for pixel: smoothing would invent what the model never saw."""
+_FEW_COLOURS = 256
+"""A picture with no more is a drawing, worth trying without loss; on photos that would take most of the time."""
+_CROP_SIDE, _CROPS_KEPT = 128, 4
 
 PREDICTED = Style("model", colour="#ff7a00", casing="#000000", ink="#000000", width=1.8, dashed=False)
 TRUE = Style("true", colour="#0b4fd0", casing="#ffffff", ink="#ffffff", width=1.0, dashed=True)
@@ -92,6 +101,48 @@ def data_url(image: Image.Image, format: Literal["PNG", "JPEG"] = "PNG") -> str:
     else:
         image.save(stream, "PNG", optimize=True)
     return f"data:image/{format.lower()};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def thumbnail(image: Image.Image, side: int = 192, *, quality: int = _QUALITY) -> str:
+    """The picture as a small WebP `data:` URL, at most `side` pixels along its longer side; never enlarged.
+
+    Pictures that are tiny once they fit are kept without loss, and so are drawings that take no more bytes that way.
+
+    Args:
+        image: any mode; it is not changed.
+        side: in pixels.
+        quality: of WebP, 0 to 100.
+    """
+    small = image.convert("RGB")
+    if max(small.size) > side:
+        small = resized(small, side)
+    tiny = max(small.size) <= _TINY
+    made = [] if tiny else [_webp(small, quality=quality)]
+    if tiny or small.getcolors(_FEW_COLOURS):
+        made.append(_webp(small, lossless=True))
+    return f"data:image/webp;base64,{base64.b64encode(min(made, key=len)).decode('ascii')}"
+
+
+def thumbnails_of(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """What a report shows of a question: thumbnails of what its first episode saw.
+
+    Returns:
+        `picture`: the first view of the first turn, a data URL, or None where it was shown none; `crops`: data URLs of
+        the first crops, each once, in order.
+    """
+    turns = episodes[0].turns if episodes else ()
+    first = turns[0].context.views if turns else ()
+    crops = [view for view in dict.fromkeys(v for turn in turns for v in turn.context.views) if view.cropped]
+    return {
+        "picture": thumbnail(first[0].image) if first else None,
+        "crops": [thumbnail(view.image, _CROP_SIDE) for view in crops[:_CROPS_KEPT]],
+    }
+
+
+def _webp(image: Image.Image, **settings: int) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", method=4, **settings)
+    return stream.getvalue()
 
 
 def _unit(size: Size) -> float:

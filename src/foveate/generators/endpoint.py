@@ -137,11 +137,6 @@ class EndpointGenerator(Generator):
         return f"{self.model} {shown} {sorted(self._extra.items())}"
 
     @property
-    def url(self) -> str:
-        """Of the API, without what may hold a key."""
-        return self._shown_url
-
-    @property
     def spent(self) -> Spent:
         """Requests and tokens so far."""
         return self._account.spent

@@ -1,0 +1,234 @@
+"""Evaluation runs against one another: figures with intervals, which one is told apart, differences over the same
+questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+
+import numpy as np
+
+from foveate.evaluation.records import AttemptRow, QuestionRecord, Recorded
+from foveate.evaluation.scoring import FIGURES
+from foveate.evaluation.statistics import Interval, bootstrap_interval
+from foveate.protocols.base import StopReason
+
+Key = tuple[str, str, str]
+"""A question's id, text and expected answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure of the table.
+
+    Attributes:
+        name: its key.
+        percent: whether it is a share.
+        better: 1 where more is better, -1 where less is, 0 where neither can be said.
+        link: the filter of the gallery that shows what is counted, or "".
+    """
+
+    name: str
+    title: str
+    hint: str
+    percent: bool
+    better: int
+    link: str = ""
+
+
+MEASURES = (
+    Measure("accuracy", "Right answers", "share of attempts", True, 1, "answer=right"),
+    Measure("iog30", "Looked in the right place", "IoG > 0.3: a box covers over 30 % of what has to be seen", True, 1,
+            "place=right"),
+    Measure("mean_iou", "How tightly", "mean IoU of the box with the true region, 0 to 1", False, 1),
+    Measure("box_area", "Size of the box", "share of the picture; neither more nor less is better in itself", True, 0),
+    Measure("boxes", "Boxes", "per question", False, 0),
+    Measure("valid_boxes", "Usable boxes", "share of attempts", True, 1),
+    Measure("misplaced", "Right answer, wrong place", "share of the right answers", True, -1,
+            "answer=right&place=wrong"),
+    Measure("unparsed", "No answer could be read", "share of attempts", True, -1, "stop=unparsed"),
+    Measure("failed", "No reply", "share of questions; these count for nothing else", True, -1),
+    Measure("tokens", "Tokens written", "per question", False, -1),
+    Measure("visual_tokens", "Visual tokens read", "per question", False, -1),
+    Measure("seconds", "Seconds", "per question, on the machine that it ran on", False, 0),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A value with its 95 % interval over questions, where there is one."""
+
+    value: float
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A measure's figures, one per run, None where undefined; `best` is the run that is told apart as best."""
+
+    measure: Measure
+    figures: tuple[Figure | None, ...]
+    best: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What the run `second` has more than `first`, over the questions that both were asked.
+
+    Attributes:
+        questions: how many they share.
+        figures: by measure, each over the shared questions for which both have it.
+        better, worse: on how many questions `second` is more, or less, often right.
+    """
+
+    first: int
+    second: int
+    questions: int
+    figures: dict[str, Figure]
+    better: int
+    worse: int
+
+
+def lines_of(runs: Sequence[Recorded]) -> list[Line]:
+    """The rows of the table: every measure that some run has."""
+    lines = []
+    for measure in MEASURES:
+        figures = tuple(_figure(run, measure.name) for run in runs)
+        if any(figure and (figure.value or measure.name != "failed") for figure in figures):
+            lines.append(Line(measure, figures, _best(figures, measure.better)))
+    return lines
+
+
+def differences_of(runs: Sequence[Recorded]) -> list[Difference]:
+    """Every pair of runs that shares a question: the later one against the earlier one."""
+    return [
+        difference
+        for (i, first), (j, second) in combinations(enumerate(runs), 2)
+        if (difference := _difference(i, first, j, second)) is not None
+    ]
+
+
+def warnings_of(runs: Sequence[Recorded]) -> list[str]:
+    """What makes these runs hard to compare, in plain words."""
+    said = []
+    hashes = {run.scores.setup.get("data_sha256") for run in runs}
+    asked = [{question.key for question in run.questions} for run in runs]
+    shared = len(set.intersection(*asked))
+    if any(keys != asked[0] for keys in asked):
+        counts = ", ".join(f"{run.name}: {len(keys):,}" for run, keys in zip(runs, asked, strict=True))
+        said.append(
+            f"The runs were asked different questions ({counts}; {shared:,} in common). The figures of each run are "
+            "over its own questions; the differences between runs are over those in common alone."
+        )
+    elif len(hashes) > 1:
+        said.append(
+            "The runs' data has different hashes though the questions read the same: pictures, choices or true boxes "
+            "differ. Part of a difference may come from the data."
+        )
+    if len({str(run.scores.setup.get("samples", 1)) for run in runs}) > 1:
+        said.append("The runs asked each question a different number of times: their intervals are not alike.")
+    for run in runs:
+        if run.cut:
+            said.append(f"{run.name}: the last line of questions.jsonl was half written, and is left out.")
+        if len(run.questions) != run.scores.summary.questions:
+            said.append(
+                f"{run.name}: its scores are over {run.scores.summary.questions:,} questions, but "
+                f"{len(run.questions):,} are in questions.jsonl. Evaluate it again to be sure."
+            )
+    return said
+
+
+def probe_figure(run: Recorded, name: str) -> Figure | None:
+    """The accuracy under a probe, as it was summed up."""
+    probe = run.scores.probes.get(name)
+    return None if probe is None or probe.accuracy is None else Figure(probe.accuracy, probe.interval)
+
+
+def measured(question: QuestionRecord, name: str) -> float | None:
+    """A question's mean of a figure over the attempts for which it is defined; None when there are none."""
+    values = [value for attempt in question.attempts if (value := _READ[name](attempt)) is not None]
+    return fmean(values) if values else None
+
+
+def _look(name: str) -> Callable[[AttemptRow], float | None]:
+    def read(attempt: AttemptRow) -> float | None:
+        value = None if attempt.failed else getattr(attempt.grounding, name)
+        return None if value is None else float(value)
+
+    return read
+
+
+_READ: dict[str, Callable[[AttemptRow], float | None]] = {
+    "accuracy": lambda attempt: None if attempt.failed else float(attempt.right),
+    **{name: _look(name) for name in FIGURES if name != "accuracy"},
+    "unparsed": lambda attempt: float(attempt.stop == StopReason.UNPARSED),
+}
+
+
+def _figure(run: Recorded, name: str) -> Figure | None:
+    summary = run.scores.summary
+    if name in FIGURES:
+        value = getattr(summary, name)
+        return None if value is None else Figure(value, summary.intervals.get(name))
+    match name:
+        case "misplaced":
+            return _misplaced(run.questions)
+        case "failed":
+            return Figure(run.scores.failed / (run.scores.failed + summary.questions))
+        case "seconds":
+            return None if run.scores.seconds_per_question is None else Figure(run.scores.seconds_per_question)
+        case "tokens":
+            return _mean([sum(attempt.tokens for attempt in question.attempts) for question in run.questions])
+        case "visual_tokens":
+            read = [[attempt.visual_tokens for attempt in question.attempts] for question in run.questions]
+            return _mean([sum(tokens) for one in read if len(tokens := [t for t in one if t is not None]) == len(one)])
+    return _mean([value for question in run.questions if (value := measured(question, name)) is not None])
+
+
+def _mean(values: Sequence[float]) -> Figure | None:
+    return Figure(fmean(values), bootstrap_interval(values)) if values else None
+
+
+def _misplaced(questions: Sequence[QuestionRecord]) -> Figure | None:
+    """Share of the right answers that pointed at a wrong place, resampled by question: a ratio of two sums."""
+    counts = [
+        (sum(attempt.found is False for attempt in right), len(right))
+        for question in questions
+        if (right := [attempt for attempt in question.attempts if attempt.right and attempt.found is not None])
+    ]
+    if not counts:
+        return None
+    wrong, right = np.asarray(counts, dtype=np.float64).T
+    rng = np.random.default_rng(0)
+    picks = (rng.integers(len(counts), size=len(counts)) for _ in range(2000))
+    low, high = np.quantile([wrong[pick].sum() / right[pick].sum() for pick in picks], [0.025, 0.975])
+    value = float(wrong.sum() / right.sum())
+    return Figure(value, (min(float(low), value), max(float(high), value)))
+
+
+def _best(figures: Sequence[Figure | None], better: int) -> int | None:
+    """The run whose interval lies beyond all others'; None where none does, or where more is not better."""
+    known = [(i, figure.interval) for i, figure in enumerate(figures) if figure and figure.interval]
+    if not better or len(known) < 2 or len(known) < sum(figure is not None for figure in figures):
+        return None
+    ends = {i: sorted((better * low, better * high)) for i, (low, high) in known}
+    best = max(ends, key=lambda i: ends[i][0])
+    return best if all(ends[best][0] > high for i, (_, high) in ends.items() if i != best) else None
+
+
+def _difference(i: int, first: Recorded, j: int, second: Recorded) -> Difference | None:
+    before: dict[Key, QuestionRecord] = {question.key: question for question in first.questions}
+    pairs = [(before[question.key], question) for question in second.questions if question.key in before]
+    if not pairs:
+        return None
+    figures, changes = {}, {}
+    for name in FIGURES:
+        read = [(measured(was, name), measured(now, name)) for was, now in pairs]
+        changes[name] = [now - was for was, now in read if was is not None and now is not None]
+        if figure := _mean(changes[name]):
+            figures[name] = figure
+    right = changes["accuracy"]
+    return Difference(i, j, len(pairs), figures, sum(c > 0 for c in right), sum(c < 0 for c in right))
