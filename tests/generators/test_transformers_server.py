@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from foveate.episodes import Episode, run_episodes
+from foveate.evaluation import Scored
+from foveate.evaluations import Endpoint, evaluate_model
 from foveate.families import load, tiny
 from foveate.generators import Generator, LocalGenerator, Sampling, endpoint_generator
 from foveate.protocols import Direct, LocateThenAnswer, Protocol, ZoomTool
 from foveate.questions.scenes import SceneConfig, Scenes
+from foveate.recipes import load_recipe
 
 QUESTIONS = 50
 PROTOCOLS = {
@@ -76,6 +81,23 @@ def test_greedy_answers_are_those_of_the_model_in_this_process(url: str, local: 
     assert len({turn.completion.text for episode in there for turn in episode.turns}) > 3
     shown = [len(local.family.encode(turn.context).token_ids) for episode in here for turn in episode.turns]
     assert remote.spent.prompt_tokens == sum(shown)  # no picture was resized, no text told otherwise
+
+
+def test_an_evaluation_over_the_network_is_the_one_in_this_process(url: str, tmp_path: Path) -> None:
+    recipe = load_recipe("demo", ["rollout.max_new_tokens=12"])
+    here = evaluate_model(recipe, "tiny", "scenes", limit=QUESTIONS)
+    endpoint = Endpoint.of(url, ["family=tiny", "concurrency=2", "prompt_price=2", "completion_price=8"])
+    there = evaluate_model(recipe, str(tiny.path()), "scenes", limit=QUESTIONS, endpoint=endpoint, out=tmp_path)
+    assert 0.2 < there.summary.accuracy < 1
+    for ours, theirs in zip(here.scored, there.scored, strict=True):
+        assert theirs.attempts == tuple(replace(one, prompt_tokens=shown_tokens(theirs)) for one in ours.attempts)
+    costs = json.loads((tmp_path / "scores.json").read_text())["endpoint"]
+    assert costs["url"] == url
+    assert costs["cost"] == pytest.approx((2 * costs["prompt_tokens"] + 8 * costs["completion_tokens"]) / 1e6)
+
+
+def shown_tokens(scored: Scored) -> int | None:
+    return scored.attempts[0].prompt_tokens
 
 
 def _said(turn):

@@ -121,7 +121,7 @@ def test_what_it_cannot_do_is_refused_with_a_reason(model_class):
         model.loglikelihood([])
     with pytest.raises(NotImplementedError, match="rounds"):
         model.generate_until_multi_round([])
-    with pytest.raises(TaskError, match="scenes/test/0: holds no pictures"):
+    with pytest.raises(TaskError, match="scenes/test/0: holds no picture"):
         model.generate_until(instances(model, [(None, "What is 1 + 1?")]))
     with pytest.raises(OptionsError, match="no argument max_pixel;"):
         model_class(max_pixel=1)

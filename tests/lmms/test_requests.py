@@ -46,14 +46,13 @@ def test_a_picture_may_be_a_file_and_is_turned_upright(tmp_path):
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        (user(text("?")), "no pictures"),
-        (user(image(picture()), image(picture()), text("?")), "2 pictures"),
+        (user(text("?")), "no picture"),
         (user({"type": "video", "url": "a.mp4"}, text("?")), "holds video"),
         (user({"type": "audio", "url": "a.wav"}, image(picture()), text("?")), "holds audio"),
         ([{"role": "system", "content": [text("Be brief.")]}, *user(image(picture()))], "role 'system'"),
         (user(image(3), text("?")), "its picture is int"),
     ],
-    ids=["text only", "two pictures", "video", "audio", "system", "no picture's type"],
+    ids=["text only", "video", "audio", "system", "no picture's type"],
 )
 def test_what_cannot_be_asked_is_named(messages, reason):
     with pytest.raises(TaskError, match=reason) as raised:
@@ -132,3 +131,10 @@ def test_a_reply_is_returned_as_written_not_as_we_read_it():
 )
 def test_nothing_is_returned_of_an_episode_without_an_answer_turn(run):
     assert returned(run, Decoding(), decoded) == ""
+
+
+def test_further_pictures_follow_the_first():
+    shown = [picture(), picture(), picture()]
+    asked = question_of(user(image(shown[0]), text("The same as"), image(shown[1]), image(shown[2]), text("?")), "t")
+    assert [source() for source in (asked.image, *asked.others)] == shown
+    assert asked.text == "The same as\n?"

@@ -43,10 +43,12 @@ class TaskRequest:
 
 
 def question_of(messages: Messages, name: str) -> Question:
-    """The one picture, as the task has it, and the task's own words, to be asked verbatim.
+    """The pictures, as the task has them, and the task's own words, to be asked verbatim.
+
+    The first picture is the one that is located in. All stand before the words, in order, wherever the task has them.
 
     Raises:
-        TaskError: no picture or several, video or sound, or a conversation that has begun already.
+        TaskError: no picture, video or sound, or a conversation that has begun already.
     """
     texts: list[str] = []
     pictures: list[Any] = []
@@ -60,9 +62,11 @@ def question_of(messages: Messages, name: str) -> Question:
                 pictures.append(part["url"])
             else:
                 raise TaskError(f"{name}: holds {part['type']}; foveate looks at pictures only")
-    if len(pictures) != 1:
-        raise TaskError(f"{name}: holds {len(pictures) or 'no'} pictures; foveate is asked about exactly one")
-    return Question(id=name, image=_source(pictures[0], name), text="\n".join(texts), answer="", verbatim=True)
+    if not pictures:
+        raise TaskError(f"{name}: holds no picture; foveate is asked about pictures")
+    first, *others = (_source(picture, name) for picture in pictures)
+    text = "\n".join(texts)
+    return Question(id=name, image=first, text=text, answer="", verbatim=True, others=tuple(others))
 
 
 def _source(picture: object, name: str) -> ImageSource:
