@@ -11,6 +11,8 @@ from foveate.evaluations import Endpoint, answerer, evaluate_model
 from foveate.families import checkpoint_digest, load
 from foveate.generators import EndpointError, LocalGenerator, RecordError
 from foveate.generators.recorded import RecordedGenerator
+from foveate.questions.problems import QuestionFileError
+from foveate.questions.scenes import SceneConfig, export
 from foveate.recipes import load_recipe
 from foveate.runs import load_data
 
@@ -85,3 +87,18 @@ def test_an_endpoints_settings_are_read_as_they_are_typed():
 def test_a_setting_that_is_none(setting, message):
     with pytest.raises(EndpointError, match=message):
         Endpoint.of("http://localhost:1/v1", [setting])
+
+
+def test_bad_rows_may_be_left_out_and_are_counted_and_listed(tmp_path):
+    file = export(SceneConfig(size=256), 3, 0, tmp_path / "data")
+    with file.open("a") as rows:
+        rows.write('{"id": "no picture", "question": "?", "answer": "1"}\n')
+    with pytest.raises(QuestionFileError, match="1 of 4 rows"):
+        evaluate_model(DEMO, "tiny", str(file))
+    result = evaluate_model(DEMO, "tiny", str(file), quarantine=True, out=tmp_path / "run")
+    assert result.summary.questions == 3
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert scores["rows_left_out"] == 1
+    assert scores["identity"] == checkpoint_digest(load("tiny"))
+    [row] = (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(row)["row"] == 4

@@ -33,9 +33,11 @@ from foveate.generators.endpoint import EndpointError, EndpointGenerator, endpoi
 from foveate.generators.recorded import RecordedGenerator
 from foveate.generators.spending import Prices
 from foveate.protocols import Protocol
-from foveate.questions.benchmarks import benchmark_named
+from foveate.questions.benchmarks import benchmark_named, load_named
+from foveate.questions.readers import Questions
+from foveate.questions.schema import Question
 from foveate.recipes import Recipe
-from foveate.runs import HELD_OUT_SEED, Moment, load_data, load_policy, moments
+from foveate.runs import HELD_OUT_SEED, SCENES, Moment, load_data, load_policy, moments
 
 
 class Endpoint(BaseModel):
@@ -154,6 +156,7 @@ def evaluate_model(
     probed: bool = False,
     tolerance: float = 0.0,
     judge: Judge | None = None,
+    quarantine: bool = False,
     counting: Counting | None = None,
 ) -> Evaluation:
     """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
@@ -169,11 +172,12 @@ def evaluate_model(
         probed: whether the answer turns are asked again under the papers' probes (`basic_prober`).
         tolerance: by how much a number may differ from the expected one, as a share of it.
         judge: asked about open answers that do not match.
+        quarantine: whether bad rows of the data are left out, counted and kept in `out`, instead of an error.
         counting: given what is asked and the number of questions, a context whose value is called with those finished
             since.
     """
     generator = answerer(model, endpoint)
-    questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
+    questions, bad = asked_questions(data, limit, seed, quarantine=quarantine)
     protocol = recipe.build_protocol(generator.family.budget)
     sampling = Sampling(temperature, recipe.rollout.max_new_tokens)
     at_once = _at_once(endpoint)
@@ -200,10 +204,32 @@ def evaluate_model(
                 on_progress=progress,
             )
         if folder:
-            more = {"recipe": recipe.name, "data": data, **official_json(official_of(data, result))}
+            more = {**facts(recipe, generator, data, bad, out), **official_json(official_of(data, result))}
             more |= costs(result, generator, endpoint)
             folder.finish(score_record(result, model=model, more=more), result.failed)
     return result
+
+
+def asked_questions(
+    data: str, limit: int | None, seed: int, *, quarantine: bool = False
+) -> tuple[Sequence[Question], Questions | None]:
+    """What is asked; and the file's own questions where rows of it were left out, which it knows.
+
+    Raises:
+        QuestionFileError: rows are bad, and they are not to be left out.
+    """
+    if data == SCENES or not quarantine:
+        return load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit], None
+    loaded = load_named(data, on_bad="quarantine")
+    return loaded[:limit], loaded if loaded.bad_rows else None
+
+
+def facts(recipe: Recipe, generator: Generator, data: str, bad: Questions | None, out: Path | None) -> dict[str, Any]:
+    """What a score file says besides the evaluation; rows that were left out are written beside it."""
+    if bad and out:
+        bad.write_quarantine(out / "quarantine.jsonl")
+    said = {"recipe": recipe.name, "identity": generator.identity, "data": data}
+    return said | ({"rows_left_out": len(bad.bad_rows)} if bad else {})
 
 
 def inputs_of(
@@ -235,6 +261,7 @@ def probe_at_moments(
     limit: int | None = None,
     seed: int = 0,
     every_checkpoint: bool = False,
+    quarantine: bool = False,
     counting: Counting | None = None,
 ) -> tuple[ModelLook, tuple[Progress, ...]]:
     """Whether a model looks, and over the course of its run what it learned by itself and what from its crops.
@@ -248,6 +275,7 @@ def probe_at_moments(
             scores, in `direct` the one without crops, and in `earlier` those of the moments before the last.
         limit: only the first questions.
         every_checkpoint: whether the account of gains goes over all `moments` of the run.
+        quarantine: as for `evaluate_model`.
         counting: as for `evaluate_model`.
 
     Returns:
@@ -256,7 +284,7 @@ def probe_at_moments(
     Raises:
         TrainingError: as `moments`.
     """
-    questions = load_data(data, seed=HELD_OUT_SEED + seed, length=limit or 300)[:limit]
+    questions, bad = asked_questions(data, limit, seed, quarantine=quarantine)
     *earlier, last = moments(model) if every_checkpoint else [Moment("", model)]
     sampling, at_once = Sampling(0.0, recipe.rollout.max_new_tokens), _at_once(endpoint)
     asked_at: list[Checkpoint] = []
@@ -302,7 +330,8 @@ def probe_at_moments(
             on_progress=progress,
         )
         if folder:
-            more = {"recipe": recipe.name, "data": data, **looks_json(look), **costs(look.own, generator, endpoint)}
+            more = {**facts(recipe, generator, data, bad, out), **looks_json(look)}
+            more |= costs(look.own, generator, endpoint)
             folder.finish(score_record(look.own, model=model, more=more), look.own.failed)
     asked_at.append(Checkpoint(last.name, look.direct, look.zoomed))
     return look, account(asked_at, seed=seed) if every_checkpoint else ()

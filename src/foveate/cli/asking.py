@@ -17,6 +17,7 @@ from foveate.cli.common import (
     Json,
     Model,
     Out,
+    Quarantine,
     Seed,
     Set,
     console,
@@ -46,6 +47,7 @@ def evaluate(
     probes: Annotated[
         bool, typer.Option("--probes", help="Ask the answer turns again with other crops: up to 5 answers a question.")
     ] = False,
+    quarantine: Quarantine = False,
     out: Out = None,
     endpoint: EndpointUrl = None,
     endpoint_settings: EndpointSet = None,
@@ -101,6 +103,7 @@ def evaluate(
         endpoint=there,
         out=out,
         limit=limit,
+        quarantine=quarantine,
         samples=samples,
         temperature=temperature,
         seed=seed,

@@ -40,6 +40,9 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Folder of the evaluation. The same command goes on with it, and asks nothing again."),
 ]
+Quarantine = Annotated[
+    bool, typer.Option("--quarantine", help="Leave bad rows of the data out, counted and listed, instead of stopping.")
+]
 EndpointUrl = Annotated[
     str | None,
     typer.Option("--endpoint", metavar="URL", help="Ask --model at this OpenAI-compatible API instead of loading it."),

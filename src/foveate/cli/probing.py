@@ -15,6 +15,7 @@ from foveate.cli.common import (
     Json,
     Model,
     Out,
+    Quarantine,
     Seed,
     Set,
     console,
@@ -43,6 +44,7 @@ def probe(
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Of a run: what every kept checkpoint gains from its crops.")
     ] = False,
+    quarantine: Quarantine = False,
     out: Out = None,
     endpoint: EndpointUrl = None,
     endpoint_settings: EndpointSet = None,
@@ -74,6 +76,7 @@ def probe(
         endpoint=there,
         out=out,
         limit=limit,
+        quarantine=quarantine,
         seed=seed,
         every_checkpoint=checkpoints,
         counting=partial(counting, console),

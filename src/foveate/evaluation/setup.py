@@ -39,7 +39,7 @@ def family_of(generator: Generator) -> dict[str, Any]:
     """What of the model's family decides how it is asked: frame, box style, patch, pixel budget."""
     family = generator.family
     return {
-        "name": type(family).__name__,
+        "name": getattr(family, "name", type(family).__name__),
         "frame": str(family.frame),
         "box_style": family.box_style,
         "multiple": family.multiple,

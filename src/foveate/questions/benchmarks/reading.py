@@ -44,8 +44,12 @@ def benchmark_named(data: str) -> Named | None:
     return Named(BENCHMARKS[name], Path(path) if path else None)
 
 
-def load_named(data: str) -> Questions:
+def load_named(data: str, *, on_bad: Literal["error", "quarantine"] = "error") -> Questions:
     """Questions of a benchmark, `NAME` (from the hub) or `NAME:PATH`, or of a data file or folder of ours.
+
+    Args:
+        data: as it is typed.
+        on_bad: as for `load_questions`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -53,7 +57,9 @@ def load_named(data: str) -> Questions:
         ImportError: Parquet without pyarrow.
     """
     named = benchmark_named(data)
-    return load_benchmark(named.benchmark.name, named.path) if named else load_questions(data)
+    if named:
+        return load_benchmark(named.benchmark.name, named.path, on_bad=on_bad)
+    return load_questions(data, on_bad=on_bad)
 
 
 def find_data(data: str) -> Path:
