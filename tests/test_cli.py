@@ -88,7 +88,7 @@ def test_own_data_from_check_to_ask(tmp_path: Path, data: Path) -> None:
 def test_probes_say_whether_the_crops_are_used(tmp_path: Path, data: Path) -> None:
     scores = tmp_path / "scores.json"
     said = run("eval", "--data", data, "--recipe", "mgpo", "--probes", "--json", scores)
-    probes = json.loads(scores.read_text())["probes"]
+    probes = json.loads(scores.read_text())["probes_of_all"]
     assert list(probes) == ["unchanged", "crop_alone", "noise", "true_crop", "random_crop"]
     for name, figures in probes.items():
         assert f"{name:12} {figures['accuracy']:.3f}   ({figures['change']:+.3f}, 4 questions)" in said
@@ -244,7 +244,7 @@ def test_a_run_is_probed_over_its_checkpoints(tmp_path: Path, data: Path) -> Non
         assert words in said
     written = json.loads(figures.read_text())
     assert [one["name"] for one in written["checkpoints"]] == ["start", "step-000001", "step-000002"]
-    assert written["checkpoints"][-1]["gains"] == written["gains"]
+    assert written["checkpoints"][-1]["gains"] == written["gain_harm"]
     assert written["checkpoints"][0]["learned"]["in_all"]["value"] == 0
     assert sum(written["outcomes"].values()) == 3
     assert written["recipe"] == "demo"

@@ -6,11 +6,12 @@ import shutil
 import pytest
 import torch
 
-from foveate.evaluation.folder import EvaluationFolderError
-from foveate.evaluations import Endpoint, answerer, evaluate_model
+from foveate.evaluation.folder import EvaluationFolder, EvaluationFolderError
+from foveate.evaluations import Endpoint, answerer, evaluate_model, inputs_of, probe_at_moments
 from foveate.families import checkpoint_digest, load
-from foveate.generators import EndpointError, LocalGenerator, RecordError
+from foveate.generators import EndpointError, LocalGenerator, RecordError, Sampling
 from foveate.generators.recorded import RecordedGenerator
+from foveate.protocols import Direct
 from foveate.questions.problems import QuestionFileError
 from foveate.questions.scenes import SceneConfig, export
 from foveate.recipes import load_recipe
@@ -50,8 +51,33 @@ def test_a_folder_is_of_one_model_and_one_process(tmp_path):
         evaluate_model(load_recipe("grpo"), "tiny", "scenes", limit=1, out=out)
     with pytest.raises(EvaluationFolderError, match="another seed"):
         evaluate_model(DEMO, "tiny", "scenes", limit=1, seed=1, out=out)
+    half = (out / "questions.jsonl").open("a")
+    half.write('{"id": "the other process is just writ')
+    half.close()
+    before = (out / "questions.jsonl").read_bytes()
     with RecordedGenerator(answerer("tiny"), out / "replies.jsonl"), pytest.raises(RecordError, match="in use"):
         evaluate_model(DEMO, "tiny", "scenes", limit=1, out=out)
+    assert (out / "questions.jsonl").read_bytes() == before
+    with pytest.raises(EvaluationFolderError, match="another command"):
+        probe_at_moments(DEMO, "tiny", "scenes", limit=1, out=out)
+
+
+def test_boxes_of_two_frames_never_meet_in_a_folder(tmp_path):
+    one, other = (
+        inputs_of(
+            "eval",
+            answerer("m", Endpoint.of("http://localhost:1/v1", [f"family={family}"])),
+            Direct(),
+            Sampling(0.0, 8),
+            model="m",
+            data="d",
+            seed=0,
+        )
+        for family in ("generic", "qwen2.5-vl")
+    )
+    EvaluationFolder(tmp_path, one).open()
+    with pytest.raises(EvaluationFolderError, match="another family"):
+        EvaluationFolder(tmp_path, other)
 
 
 def test_a_checkpoint_is_told_by_its_weights(tmp_path):
@@ -102,3 +128,15 @@ def test_bad_rows_may_be_left_out_and_are_counted_and_listed(tmp_path):
     assert scores["identity"] == checkpoint_digest(load("tiny"))
     [row] = (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
     assert json.loads(row)["row"] == 4
+
+
+def test_a_model_is_probed_in_a_folder_and_nothing_is_asked_twice(tmp_path, monkeypatch):
+    look, _ = probe_at_moments(DEMO, "tiny", "scenes", limit=4, out=tmp_path)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["gain_harm"] == json.loads(json.dumps(look.gains.to_json()))
+    assert scores["probes"] == json.loads(json.dumps(look.looking.to_json()["probes"]))
+    direct = json.loads((tmp_path / "direct" / "scores.json").read_text())
+    assert direct["setup"]["protocol"]["name"] == "Direct"
+    monkeypatch.setattr(LocalGenerator, "_run", lambda *arguments: pytest.fail("asked again"))
+    again, _ = probe_at_moments(DEMO, "tiny", "scenes", limit=4, out=tmp_path)
+    assert again.to_json() == look.to_json()

@@ -22,11 +22,11 @@ from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.gains import Checkpoint, Progress, account
 from foveate.evaluation.marking import Marker
 from foveate.evaluation.official import Official, official
-from foveate.evaluation.probes import basic_prober
-from foveate.evaluation.probing import ModelLook, answers_of, directly, probe_model
+from foveate.evaluation.probes import EVERY, PAPERS, ProbeSet
+from foveate.evaluation.probing import ModelLook, answers_of, directly, model_look
 from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.evaluation.scores import score_record
-from foveate.evaluation.setup import fields_of
+from foveate.evaluation.setup import family_of, fields_of
 from foveate.families import checkpoint_digest
 from foveate.generators import Generator, LocalGenerator, Sampling
 from foveate.generators.endpoint import EndpointError, EndpointGenerator, endpoint_generator
@@ -113,7 +113,7 @@ def writing_down(
     if out is None:
         yield generator, None
         return
-    folder = EvaluationFolder(out, inputs)
+    folder = EvaluationFolder(out, inputs)  # looks, and touches nothing before the lock is held
     with RecordedGenerator(generator, out / "replies.jsonl") as recorded:
         yield recorded, folder
 
@@ -169,7 +169,7 @@ def evaluate_model(
             stand in it at the end.
         limit: only the first questions.
         temperature: 0 is greedy.
-        probed: whether the answer turns are asked again under the papers' probes (`basic_prober`).
+        probed: whether the answer turns are asked again under the papers' probes (`probes.PAPERS`).
         tolerance: by how much a number may differ from the expected one, as a share of it.
         judge: asked about open answers that do not match.
         quarantine: whether bad rows of the data are left out, counted and kept in `out`, instead of an error.
@@ -181,13 +181,15 @@ def evaluate_model(
     protocol = recipe.build_protocol(generator.family.budget)
     sampling = Sampling(temperature, recipe.rollout.max_new_tokens)
     at_once = _at_once(endpoint)
-    asking = {"samples": samples, "probed": probed, "tolerance": tolerance, "judge": judge and judge.model}
-    inputs = inputs_of(generator, protocol, sampling, model=model, data=data, seed=seed) | asking
+    asking = {
+        "command": "eval",
+        "samples": samples,
+        "probed": probed,
+        "tolerance": tolerance,
+        "judge": judge and judge.model,
+    }
+    inputs = inputs_of("eval", generator, protocol, sampling, model=model, data=data, seed=seed) | asking
     with writing_down(generator, out, inputs) as (asked, folder), judging(judge, out) as verdicts:
-        prober = None
-        if probed:
-            longest = sampling.max_new_tokens
-            prober = basic_prober(protocol, asked, max_new_tokens=longest, seed=seed, at_once=at_once)
         with counting("asking", len(questions)) if counting else nullcontext() as progress:
             result = evaluate(
                 questions,
@@ -198,7 +200,7 @@ def evaluate_model(
                 seed=seed,
                 at_once=at_once,
                 keep=0,
-                prober=prober,
+                probes=PAPERS if probed else None,
                 marker=Marker(tolerance, verdicts),
                 folder=folder,
                 on_progress=progress,
@@ -233,11 +235,13 @@ def facts(recipe: Recipe, generator: Generator, data: str, bad: Questions | None
 
 
 def inputs_of(
-    generator: Generator, protocol: Protocol, sampling: Sampling, *, model: str, data: str, seed: int
+    command: str, generator: Generator, protocol: Protocol, sampling: Sampling, *, model: str, data: str, seed: int
 ) -> dict[str, Any]:
     """What decides the answers of an evaluation, so that its folder is not gone on with by another."""
     return {
+        "command": command,
         "model": model,
+        "family": family_of(generator),
         "identity": generator.identity,
         "data": data,
         "protocol": fields_of(protocol),
@@ -271,8 +275,8 @@ def probe_at_moments(
         model: as `answerer` takes it; with `every_checkpoint` the folder of a run.
         data: as `load_data` takes it; scenes are others than those that training on scenes uses.
         endpoint: where the model answers; in this process where None.
-        out: a folder for everything, which the same call goes on with: the model's evaluation with its probes and
-            scores, in `direct` the one without crops, and in `earlier` those of the moments before the last.
+        out: a folder for everything, which the same call goes on with: the model's evaluation with its probes, in
+            `direct` the one without crops, and in `earlier` those of the moments before the last.
         limit: only the first questions.
         every_checkpoint: whether the account of gains goes over all `moments` of the run.
         quarantine: as for `evaluate_model`.
@@ -286,69 +290,83 @@ def probe_at_moments(
     """
     questions, bad = asked_questions(data, limit, seed, quarantine=quarantine)
     *earlier, last = moments(model) if every_checkpoint else [Moment("", model)]
-    sampling, at_once = Sampling(0.0, recipe.rollout.max_new_tokens), _at_once(endpoint)
-    asked_at: list[Checkpoint] = []
+    asked_at = []
     for moment in earlier:
-        generator = answerer(moment.model)
-        own = recipe.build_protocol(generator.family.budget)
-        answers = []
+        there = out and out / "earlier" / moment.name.replace(" ", "-")
+        asking = _Asking(recipe, moment.model, data, questions, seed)
         with counting(moment.name, 2 * len(questions)) if counting else nullcontext() as progress:
-            for name, protocol in (("direct", directly(own)), ("own", own)):
-                inputs = inputs_of(generator, protocol, sampling, model=moment.model, data=data, seed=seed)
-                there = out and out / "earlier" / moment.name.replace(" ", "-") / name
-                with writing_down(generator, there, inputs) as (asked, folder):
-                    result = evaluate(
-                        questions,
-                        protocol,
-                        asked,
-                        sampling=sampling,
-                        seed=seed,
-                        at_once=at_once,
-                        keep=0,
-                        folder=folder,
-                        on_progress=progress,
-                    )
-                answers.append(answers_of(questions, result))
-        asked_at.append(Checkpoint(moment.name, *answers))
-    generator = answerer(last.model, endpoint)
-    own = recipe.build_protocol(generator.family.budget)
-    inputs = inputs_of(generator, own, sampling, model=last.model, data=data, seed=seed) | {"probed": "all"}
-    without = inputs_of(generator, directly(own), sampling, model=last.model, data=data, seed=seed)
-    with (
-        writing_down(generator, out, inputs) as (asked, folder),
-        counting("probing", 2 * len(questions)) if counting else nullcontext() as progress,
-    ):
-        look = probe_model(
-            questions,
-            own,
-            asked,
-            max_new_tokens=sampling.max_new_tokens,
-            seed=seed,
-            at_once=at_once,
-            folder=folder,
-            direct_folder=EvaluationFolder(out / "direct", without) if out else None,
-            on_progress=progress,
-        )
-        if folder:
-            more = {**facts(recipe, generator, data, bad, out), **looks_json(look)}
-            more |= costs(look.own, generator, endpoint)
-            folder.finish(score_record(look.own, model=model, more=more), look.own.failed)
+            plain, own = (asking.evaluation(way, there and there / way, progress) for way in ("direct", "own"))
+        asked_at.append(Checkpoint(moment.name, answers_of(questions, plain), answers_of(questions, own)))
+    asking = _Asking(recipe, last.model, data, questions, seed, endpoint, bad)
+    with counting("probing", 2 * len(questions)) if counting else nullcontext() as progress:
+        own = asking.evaluation("own", out, progress, probes=EVERY)
+        plain = asking.evaluation("direct", out and out / "direct", progress)
+    look = model_look(questions, own, plain, seed=seed)
     asked_at.append(Checkpoint(last.name, look.direct, look.zoomed))
-    return look, account(asked_at, seed=seed) if every_checkpoint else ()
+    course = account(asked_at, seed=seed) if every_checkpoint else ()
+    told = {"checkpoints": [one.to_json() for one in course]} if course else {}
+    asking.finish("own", out, own, gain_harm=look.gains.to_json(), **told)
+    return look, course
 
 
-def looks_json(look: ModelLook) -> dict[str, Any]:
-    """What a score file says of a model that was probed: every probe, look dependence, verdict, gains."""
-    found = look.looking.to_json()
-    return {
-        "probes": {figure["name"]: figure for figure in found["figures"]},
-        "look_dependence": {
-            "value": found["look_dependence"],
-            "interval": found["look_dependence_interval"],
-            "verdict": found["verdict"],
-        },
-        "gain_harm": look.gains.to_json(),
-    }
+class _Asking:
+    """One model that is asked the same questions in its own way and directly, greedily."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: str,
+        data: str,
+        questions: Sequence[Question],
+        seed: int,
+        endpoint: Endpoint | None = None,
+        bad: Questions | None = None,
+    ) -> None:
+        self._recipe, self._model, self._data, self._questions = recipe, model, data, questions
+        self._seed, self._endpoint, self._bad = seed, endpoint, bad
+        self._generator = answerer(model, endpoint)
+        own = recipe.build_protocol(self._generator.family.budget)
+        self._protocols = {"own": own, "direct": directly(own)}
+        self._sampling = Sampling(0.0, recipe.rollout.max_new_tokens)
+
+    def evaluation(
+        self, way: str, out: Path | None, progress: Callable[[int], None] | None, *, probes: ProbeSet | None = None
+    ) -> Evaluation:
+        """The evaluation in one way, written down in `out`."""
+        with writing_down(self._generator, out, self._inputs(way)) as (asked, folder):
+            result = evaluate(
+                self._questions,
+                self._protocols[way],
+                asked,
+                sampling=self._sampling,
+                seed=self._seed,
+                at_once=_at_once(self._endpoint),
+                keep=0,
+                probes=probes,
+                folder=folder,
+                on_progress=progress,
+            )
+        self.finish(way, out, result)
+        return result
+
+    def finish(self, way: str, out: Path | None, result: Evaluation, **more: Any) -> None:
+        """Writes the scores, with more that is known of them."""
+        if out:
+            said = facts(self._recipe, self._generator, self._data, self._bad, out) | more
+            said |= costs(result, self._generator, self._endpoint)
+            folder = EvaluationFolder(out, self._inputs(way))
+            folder.finish(score_record(result, model=self._model, more=said), result.failed)
+
+    def _inputs(self, way: str) -> dict[str, Any]:
+        return inputs_of(
+            "probe",
+            self._generator,
+            self._protocols[way],
+            self._sampling,
+            model=self._model,
+            data=self._data,
+            seed=self._seed,
+        )
 
 
 def official_of(data: str, result: Evaluation) -> tuple[str, Official] | None:

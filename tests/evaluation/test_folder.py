@@ -7,7 +7,7 @@ import pytest
 from tests.evaluation.fakes import FakeGenerator
 
 from foveate.evaluation.folder import EvaluationFolder, EvaluationFolderError
-from foveate.evaluation.probes import Prober
+from foveate.evaluation.probes import EVERY
 from foveate.evaluation.runner import EvaluationError, evaluate
 from foveate.generators.base import Sampling
 from foveate.protocols import Completion, FinishReason, LocateThenAnswer
@@ -39,7 +39,7 @@ class Asked:
 def run(folder, script, questions=QUESTIONS, *, probed=False, **options):
     generator = FakeGenerator(script)
     if probed:
-        options["prober"] = Prober(LocateThenAnswer(), generator)
+        options["probes"] = EVERY
     return evaluate(
         questions,
         LocateThenAnswer(),
@@ -64,6 +64,7 @@ def test_a_run_that_was_ended_goes_on_with_what_is_left(tmp_path, cut, probed):
     while True:
         script = Asked(until=7)
         folder = EvaluationFolder(path, {"seed": 0})
+        folder.open()
         before = set(folder.finished)
         try:
             result = run(folder, script, probed=probed)
@@ -103,9 +104,8 @@ def test_a_question_that_failed_is_probed_later_as_it_would_have_been_then(tmp_p
 
     def one(folder, *, fails):
         generator = Seeing(fails)
-        prober = Prober(LocateThenAnswer(), generator)
         folder = EvaluationFolder(tmp_path / folder, {})
-        return generator, evaluate(QUESTIONS, LocateThenAnswer(), generator, at_once=3, folder=folder, prober=prober)
+        return generator, evaluate(QUESTIONS, LocateThenAnswer(), generator, at_once=3, folder=folder, probes=EVERY)
 
     _, first = one("late", fails=True)
     assert list(first.failed) == [QUESTIONS[place].id]
@@ -184,7 +184,7 @@ def test_other_questions_under_the_same_ids_are_noticed(tmp_path):
 
 
 def test_a_folder_is_of_one_evaluation(tmp_path):
-    EvaluationFolder(tmp_path / "a", {"model": "tiny", "sampling": {"temperature": 0.0}})
+    EvaluationFolder(tmp_path / "a", {"model": "tiny", "sampling": {"temperature": 0.0}}).open()
     EvaluationFolder(tmp_path / "a", {"model": "tiny", "sampling": {"temperature": 0.0}})
     with pytest.raises(EvaluationFolderError, match=r"another model \(tiny, now large\): name another folder"):
         EvaluationFolder(tmp_path / "a", {"model": "large", "sampling": {"temperature": 0.0}})
@@ -194,3 +194,17 @@ def test_a_folder_is_of_one_evaluation(tmp_path):
     (tmp_path / "b" / "thesis.tex").write_text("all of it")
     with pytest.raises(EvaluationFolderError, match="holds something that is no evaluation"):
         EvaluationFolder(tmp_path / "b", {})
+
+
+def test_a_note_that_was_cut_off_is_named(tmp_path):
+    EvaluationFolder(tmp_path, {"model": "tiny"}).open()
+    (tmp_path / "evaluation.json").write_text('{"inputs": {"mod')
+    with pytest.raises(EvaluationFolderError, match=r"evaluation\.json cannot be read"):
+        EvaluationFolder(tmp_path, {"model": "tiny"})
+
+
+def test_what_a_run_leaves_that_is_ended_while_it_begins_is_no_hindrance(tmp_path):
+    for name in ("replies.jsonl", "evaluation.tmp"):
+        (tmp_path / name).touch()
+    EvaluationFolder(tmp_path, {"model": "tiny"}).open()
+    assert (tmp_path / "evaluation.json").exists()

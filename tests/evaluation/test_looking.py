@@ -270,13 +270,14 @@ def test_moves(interval: tuple[float, float] | None, move: Move) -> None:
 def test_json_has_everything_that_a_chart_needs() -> None:
     written = looking(values({"noise": 0.0, "true_crop": None}, count=8)).to_json()
     assert json.loads(json.dumps(written, allow_nan=False)) == written
-    by_name = {figure["name"]: figure for figure in written["figures"]}
+    by_name = written["probes"]
     assert by_name.keys() == TITLES.keys()
     for name, figure in by_name.items():
-        assert figure["title"] == TITLES[name]
+        assert (figure["name"], figure["title"]) == (name, TITLES[name])
         assert figure["needs_regions"] == (name in NEED_REGIONS)
     assert by_name["noise"]["change"] == -1
     assert by_name["true_crop"] | {"accuracy": None, "interval": None, "questions": 0} == by_name["true_crop"]
-    assert written["look_dependence"] == 1
-    assert (written["verdict"]["finding"], written["verdict"]["title"]) == ("from_crops", "answers from its crops")
-    assert "-1.000" in written["verdict"]["because"]
+    assert written["look_dependence"]["value"] == 1
+    verdict = written["look_dependence"]["verdict"]
+    assert (verdict["finding"], verdict["title"]) == ("from_crops", "answers from its crops")
+    assert "-1.000" in verdict["because"]

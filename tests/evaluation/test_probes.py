@@ -37,11 +37,11 @@ from foveate.evaluation import (
     Outcome,
     Probed,
     Prober,
-    basic_prober,
     evaluate,
     probe,
     probe_figures,
 )
+from foveate.evaluation.probes import PAPERS, ProbeSet
 from foveate.evaluation.replacements import ReplacedCrop, noise
 from foveate.images import View
 from foveate.protocols import (
@@ -242,14 +242,16 @@ def test_an_evaluation_probes_chunk_by_chunk_what_is_probed_of_all_at_once(at_on
     questions = [*MANY[:9], ask("without", regions=())]
     generator = ScriptedGenerator(Policy(from_crops))
     options = {"at_once": at_once, "seed": 3}
-    prober = basic_prober(MGPO, generator, seed=3)
-    result = evaluate(questions, MGPO, generator, keep=0, prober=prober, **options)  # type: ignore[arg-type]
+    result = evaluate(questions, MGPO, generator, keep=0, probes=PAPERS, **options)  # type: ignore[arg-type]
     whole = evaluate(questions, MGPO, generator, seed=3)
     assert result.probes == probe(whole.groups, MGPO, generator, seed=3)
     assert result.groups == ()
     assert [one.attempts for one in result.scored] == [one.attempts for one in whole.scored]
     written, plain = result.to_json(), whole.to_json()
-    assert written.pop("probes") == probe_figures(result.probes)
+    assert written.pop("probes_of_all") == probe_figures(result.probes)
+    assert set(written.pop("probes")) == set(PAPERS.names)
+    assert written.pop("look_dependence")
+    assert written.pop("outcomes")
     assert written.keys() == plain.keys(), "a score file without probes is what it was"
     assert whole.probes is None
 
@@ -323,7 +325,7 @@ def test_another_questions_crop_is_the_nearest_of_another_picture() -> None:
 
     greens = [ask(f"green{number}", image=painted) for number in range(3)]
     questions = [red, *greens, plain, replace(red, id="again")]
-    prober(policy, HART, replacements={"other_crop": keep}).probe(groups_of(policy, HART, *questions))
+    prober(policy, HART, probes=ProbeSet({"other_crop": keep}, ())).probe(groups_of(policy, HART, *questions))
     colours = [[name for name, rgb in COLOURS.items() if rgb in one] for one in views]
     assert colours == [[], ["red"], ["red"], ["red"], ["green"], []]
     assert views[-1] == [(0, 0, 0)]
@@ -350,7 +352,7 @@ def test_without_true_regions_only_the_probes_that_need_them_are_missing() -> No
 
 def test_a_question_alone_comes_without_any_picture() -> None:
     generator = ScriptedGenerator(Policy(from_crops))
-    Prober(ZOOM, generator, replacements={}, settings=[QUESTION_ONLY]).probe(groups_of(Policy(from_crops), ZOOM))
+    Prober(ZOOM, generator, ProbeSet({}, (QUESTION_ONLY,))).probe(groups_of(Policy(from_crops), ZOOM))
     [_, request] = generator.requests
     assert request.context.views == ()
     assert "What colour is the upper card?" in str(request.context.messages[0].parts[0])
@@ -359,7 +361,7 @@ def test_a_question_alone_comes_without_any_picture() -> None:
 def test_the_full_image_comes_beside_the_crops_where_it_was_withheld() -> None:
     generator = ScriptedGenerator(Policy(from_crops))
     groups = groups_of(Policy(from_crops), HART)
-    Prober(HART, generator, replacements={}, settings=[FULL_SHOWN]).probe(groups)
+    Prober(HART, generator, ProbeSet({}, (FULL_SHOWN,))).probe(groups)
     located, answered = groups[0].episodes[0].turns
     assert generator.requests[-1].context.views == (*located.context.views, *answered.context.views)
 
@@ -446,3 +448,14 @@ def test_a_box_over_the_whole_image() -> None:
     [one, _] = prober(policy, HART).probe(groups_of(policy, HART, *questions))
     assert (one.right[UNCHANGED], one.right["true_crop"], one.right["random_crop"]) == (1, 1, 1)
     assert (one.right["blacked_out"], one.right["noise"]) == (0, 0)
+
+
+def test_the_full_image_is_shown_beside_crops_as_the_protocol_does_that_keeps_it() -> None:
+    asked = ask(others=(drawn, drawn))
+    probing, keeping = (ScriptedGenerator(Policy(from_crops)) for _ in range(2))
+    groups = run_episodes([asked], HART, probing)
+    Prober(HART, probing, ProbeSet({}, (FULL_SHOWN,))).probe(groups)
+    run_episodes([asked], LocateThenAnswer(withhold_full_image=False), keeping)
+    shown, kept = probing.requests[-1].context, keeping.requests[-1].context
+    assert shown.key == kept.key
+    assert len(shown.views) == 4

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.evaluation.policies import Policy, ask, from_crops, from_full_view
 from tests.scripted import ScriptedGenerator, completion
 
 from foveate.context import Context
 from foveate.evaluation import Finding, ModelLook, answers_of, directly, evaluate, gains, looking, probe_model
-from foveate.evaluation.probes import CROP_ALONE, QUESTION_ONLY, UNCHANGED
+from foveate.evaluation.folder import EvaluationFolder
+from foveate.evaluation.marking import Marker
+from foveate.evaluation.probes import CROP_ALONE, EVERY, QUESTION_ONLY, UNCHANGED
+from foveate.evaluation.runner import EvaluationError
 from foveate.families import load
 from foveate.generators import LocalGenerator, Sampling
 from foveate.images import PixelBudget
@@ -37,8 +42,8 @@ def test_the_parts_can_be_had_apart() -> None:
     assert whole.gains == gains(direct, whole.zoomed, seed=4)
     assert whole.looking == looking(whole.probed, seed=4)
     written = whole.to_json()
-    assert written["gains"] == whole.gains.to_json()
-    assert written["verdict"]["finding"] == whole.looking.verdict.finding
+    assert written["gain_harm"] == whole.gains.to_json()
+    assert written["look_dependence"]["verdict"]["finding"] == whole.looking.verdict.finding
 
 
 def test_no_episode_sees_a_true_region() -> None:
@@ -62,14 +67,42 @@ def test_questions_without_a_reply_are_in_none_of_the_four() -> None:
         locating = "Do not answer yet" in str(context.messages[-1].parts[-1])
         if context.views and not locating and not any(view.cropped for view in context.views):
             direct.append(context)
-        failed = not context.views or (context in direct and len(direct) <= 2)
+        failed = context in direct and len(direct) <= 2
         return completion("503", FinishReason.FAILED) if failed else policy(context, seed)
 
     found = probe_model(MANY, HART, ScriptedGenerator(script))
     assert found.direct == (None, None, 0, 0, 0)
     assert (found.gains.gain, found.gains.questions, found.gains.left_out) == (3, 3, 2)
-    assert found.looking.figures[QUESTION_ONLY].questions == 0
     assert found.looking.figures[UNCHANGED].accuracy == 1
+
+
+def test_a_question_of_which_a_probe_got_no_reply_is_asked_again(tmp_path: Path) -> None:
+    policy = Policy(from_crops)
+
+    def script(context: Context, seed: int) -> str | Completion:
+        return policy(context, seed) if context.views else completion("503", FinishReason.FAILED)
+
+    folder = EvaluationFolder(tmp_path, {})
+    with pytest.raises(EvaluationError, match="all 5 questions failed; the first: 503"):
+        evaluate(MANY, HART, ScriptedGenerator(script), probes=EVERY, folder=folder)
+    again = evaluate(MANY, HART, ScriptedGenerator(policy), probes=EVERY, folder=EvaluationFolder(tmp_path, {}))
+    assert [scored.probed.right[QUESTION_ONLY] for scored in again.scored] == [0] * 5  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("tolerance", "right"), [(0.0, 0), (0.1, 1)])
+def test_probes_are_marked_as_the_answers_are(tolerance: float, right: int) -> None:
+    asked = [ask("number", answer="100")]
+    found = evaluate(
+        asked,
+        HART,
+        ScriptedGenerator(
+            lambda context, seed: "[112, 56, 168, 112]" if "Do not answer yet" in str(context.messages) else "95"
+        ),
+        probes=EVERY,
+        marker=Marker(tolerance),
+    )
+    assert found.scored[0].attempts[0].right == right
+    assert set(found.scored[0].probed.right.values()) <= {right, None}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("protocol", [LocateThenAnswer, GroundThenAnswer, ZoomTool, Direct])

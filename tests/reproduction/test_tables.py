@@ -161,7 +161,7 @@ def test_figures_are_read_from_a_score_file() -> None:
         },
         "answers_and_places": {"wrong_box_right_answer": 3, "wrong_place_among_right_answers": 0.75},
         "seconds_per_question": 2.5,
-        "probes": {
+        "probes_of_all": {
             "unchanged": {"accuracy": 0.5, "change": 0.0, "questions": 4},
             "crop_alone": {"accuracy": 0.25, "change": -0.25, "questions": 4},
             "noise": {"accuracy": 0.125, "change": -0.375, "questions": 4},

@@ -21,6 +21,8 @@ from foveate.jsonl import append_rows, mend_rows, read_rows, replace_json, repla
 NOTE, QUESTIONS, PICTURES = "evaluation.json", "questions.jsonl", "pictures.jsonl"
 SCORES, FAILED = "scores.json", "failed.jsonl"
 """The files of a folder."""
+_BEFORE_NOTE = ("replies.jsonl", "verdicts.jsonl", "evaluation.tmp")
+"""What a run leaves behind that is ended while it begins."""
 
 
 class EvaluationFolderError(FoveateError, ValueError):
@@ -29,6 +31,9 @@ class EvaluationFolderError(FoveateError, ValueError):
 
 class EvaluationFolder:
     """Where an evaluation is written down.
+
+    Making one only looks; nothing is written or mended before `open`, which `evaluate` calls, so that what keeps others
+    out (`RecordedGenerator`'s lock) can be taken in between.
 
     Args:
         path: of the folder; made where it is missing.
@@ -44,17 +49,23 @@ class EvaluationFolder:
 
     def __init__(self, path: Path, inputs: Mapping[str, Any]) -> None:
         self.path = path
+        self.finished: dict[str, Scored] = {}
+        self.prompts: list[list[str]] = []
         self._inputs = json.loads(json.dumps(inputs, default=str))
         self._note, self._rows, self._pictures = (path / name for name in (NOTE, QUESTIONS, PICTURES))
-        self.prompts: list[list[str]] = []
         if self._note.exists():
-            self._refuse_other_inputs(json.loads(self._note.read_text(encoding="utf-8")))
-        elif path.is_dir() and any(path.iterdir()):
+            self._refuse_other_inputs()
+        elif path.exists() and not path.is_dir():
+            raise EvaluationFolderError(f"{path} is a file: name a folder")
+        elif path.is_dir() and any(file.name not in _BEFORE_NOTE for file in path.iterdir()):
             raise EvaluationFolderError(f"{path} holds something that is no evaluation: name another folder")
-        path.mkdir(parents=True, exist_ok=True)
+
+    def open(self) -> None:
+        """Reads what is finished, and makes the files ready for more. A second time it does nothing new."""
+        self.path.mkdir(parents=True, exist_ok=True)
         for file in (self._rows, self._pictures):
             mend_rows(file)
-        self.finished: dict[str, Scored] = {row["id"]: Scored.from_json(row) for row in read_rows(self._rows)}
+        self.finished = {row["id"]: Scored.from_json(row) for row in read_rows(self._rows)}
         if not self._note.exists():
             self._write_note()
 
@@ -78,10 +89,16 @@ class EvaluationFolder:
     def _write_note(self) -> None:
         replace_json(self._note, {"inputs": self._inputs, "prompts": self.prompts})
 
-    def _refuse_other_inputs(self, note: Mapping[str, Any]) -> None:
-        self.prompts = note["prompts"]
-        for name in {**note["inputs"], **self._inputs}:
-            was, now = note["inputs"].get(name), self._inputs.get(name)
+    def _refuse_other_inputs(self) -> None:
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            began, self.prompts = note["inputs"], note["prompts"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise EvaluationFolderError(
+                f"{self._note} cannot be read ({error}): remove {self.path}, or name another folder"
+            ) from error
+        for name in {**self._inputs, **began}:
+            was, now = began.get(name), self._inputs.get(name)
             if was != now:
                 raise EvaluationFolderError(
                     f"{self.path} was begun with another {name} ({was}, now {now}): name another folder, or remove it"

@@ -169,15 +169,17 @@ class Looking:
     outcomes: Mapping[Outcome, int]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON writes it; the figures as a list, in order."""
+        """As JSON writes it: `probes` by name, in order, `look_dependence` with its verdict, `outcomes`."""
         return {
-            "figures": [figure.to_json() for figure in self.figures.values()],
-            "look_dependence": self.dependence,
-            "look_dependence_interval": self.dependence_interval and list(self.dependence_interval),
-            "verdict": {
-                "finding": self.verdict.finding.value,
-                "title": self.verdict.title,
-                "because": self.verdict.because,
+            "probes": {name: figure.to_json() for name, figure in self.figures.items()},
+            "look_dependence": {
+                "value": self.dependence,
+                "interval": self.dependence_interval and list(self.dependence_interval),
+                "verdict": {
+                    "finding": self.verdict.finding.value,
+                    "title": self.verdict.title,
+                    "because": self.verdict.because,
+                },
             },
             "outcomes": {outcome.value: count for outcome, count in self.outcomes.items()},
         }

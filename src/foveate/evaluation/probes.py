@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from foveate.context import Context, Message, Part
-from foveate.episodes import Group
+from foveate.episodes import Episode, Group
+from foveate.evaluation.marking import Mark, Marker
 from foveate.evaluation.replacements import ALL, NEED_REGIONS, REPLACEMENTS, ReplacedCrop, Replacement
 from foveate.evaluation.statistics import bootstrap_interval
 from foveate.generators.base import Generator, Request, Sampling
@@ -33,7 +34,6 @@ from foveate.protocols.answers import parse_answer
 from foveate.protocols.base import Completion, FinishReason, Protocol, Stop, StopReason, Subject
 from foveate.questions.schema import Question
 from foveate.regions import Box, Size
-from foveate.rewards import accuracy
 
 UNCHANGED = "unchanged"
 """The probe that changes nothing: the answer turn as it was, asked greedily."""
@@ -42,6 +42,28 @@ CROP_ALONE, QUESTION_ONLY, FULL_SHOWN = "crop_alone", "question_only", "full_sho
 image beside its crops where the answer turn withheld it."""
 SETTINGS = (CROP_ALONE, QUESTION_ONLY, FULL_SHOWN)
 """Every probe that replaces no crop but changes what is shown beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSet:
+    """Which probes are made.
+
+    Attributes:
+        replacements: what stands in a crop's place, by the probe's name.
+        settings: which of `SETTINGS`. `UNCHANGED` always is made.
+    """
+
+    replacements: Mapping[str, Replacement]
+    settings: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every probe that is made."""
+        return (UNCHANGED, *self.settings, *self.replacements)
+
+
+PAPERS, EVERY = ProbeSet(REPLACEMENTS, (CROP_ALONE,)), ProbeSet(ALL, SETTINGS)
+"""The probes of the papers, and all that there are."""
 
 
 class Outcome(StrEnum):
@@ -87,6 +109,7 @@ class Probed:
         full_image: whether the answer turn showed the full image too.
         regions: whether the question has true regions.
         crops: those of its answer turn; None where it had none.
+        problem: why a probe that could be made has no value: no reply, or no verdict of a judge. The first one.
     """
 
     id: str
@@ -96,6 +119,7 @@ class Probed:
     full_image: bool
     regions: bool
     crops: Crops | None = None
+    problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A row that can be journaled; `from_json` reads it."""
@@ -111,7 +135,7 @@ class Probed:
         """
         made = row["crops"]
         crops = made and Crops(made["picture"], tuple((tuple(box), tuple(size)) for box, size in made["places"]))
-        names = ("id", "right", "guess", "full_image", "regions")
+        names = ("id", "right", "guess", "full_image", "regions", "problem")
         return cls(**{name: row[name] for name in names}, outcome=Outcome(row["outcome"]), crops=crops)
 
     def counted(self, name: str) -> float | None:
@@ -137,8 +161,8 @@ class Prober:
     Args:
         protocol: that leads to the episodes.
         generator: who answered, and answers again.
-        replacements: by name.
-        settings: which of `SETTINGS` are made. `UNCHANGED` always is.
+        probes: that are made.
+        marker: says which answers are right, as it does of the evaluation's own; plain matching where None.
         max_new_tokens: of an answer.
         seed: of what replacements draw; with the probe's name and the question's id it decides every random number.
         at_once: questions whose originals are held in memory at the same time.
@@ -148,23 +172,18 @@ class Prober:
         self,
         protocol: Protocol,
         generator: Generator,
+        probes: ProbeSet = EVERY,
         *,
-        replacements: Mapping[str, Replacement] = ALL,
-        settings: Sequence[str] = SETTINGS,
+        marker: Marker | None = None,
         max_new_tokens: int = 256,
         seed: int = 0,
         at_once: int = 64,
     ) -> None:
         self._protocol, self._generator = protocol, generator
-        self._replacements, self._settings = replacements, settings
+        self._probes, self._marker = probes, marker or Marker()
         self._sampling, self._seed, self._at_once = Sampling(0.0, max_new_tokens), seed, at_once
         self._earlier: list[_Earlier] = []
         """The newest crops of two pictures, newest first: whatever the next picture is, one of them is of another."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every probe that is made."""
-        return (UNCHANGED, *self._settings, *self._replacements)
 
     def probe(self, groups: Iterable[Group]) -> list[Probed]:
         """The first episode of each question under every probe.
@@ -181,8 +200,18 @@ class Prober:
             requests = [Request(context, (self._seed,)) for context in asked]
             replies = self._generator.generate(requests, self._sampling) if requests else []
             said = {context: completion for context, [completion] in zip(asked, replies, strict=True)}
-            probed += [turn.probed(self.names, self._protocol, said) for turn in turns]
+            probed += self._marked(turns, said)
         return probed
+
+    def _marked(self, turns: Sequence[_AnswerTurn], said: Mapping[Context, Completion]) -> list[Probed]:
+        """What the replies say, of a whole chunk: a judge is asked about all of them at once."""
+        answered = [turn.answered(self._protocol, said) for turn in turns]
+        pairs = zip(turns, answered, strict=True)
+        marks = self._marker.marks([Group(turn.question, tuple(own.values())) for turn, own in pairs])
+        return [
+            turn.probed(self._probes.names, said, dict(zip(own, marked, strict=True)))
+            for turn, own, marked in zip(turns, answered, marks, strict=True)
+        ]
 
     def recall(self, question: Question, probed: Probed) -> None:
         """Goes past a question that was probed before, as if it had been probed here; opens its picture if need be."""
@@ -196,12 +225,12 @@ class Prober:
         turn = _AnswerTurn(group, self._generator)
         if turn.outcome not in (Outcome.FROM_CROP, Outcome.WITHOUT_CROP):
             return turn
-        turn.set_up(self._settings)
+        turn.set_up(self._probes.settings)
         if turn.cuts:
             picture, views = turn.cuts.picture, turn.crops
             others = next((one.views() for one in self._earlier if one.picture != picture), ())
             self._remember(_Earlier(picture, lambda: views))
-            turn.replace_crops(self._replacements, self._seed, others)
+            turn.replace_crops(self._probes.replacements, self._seed, others)
         return turn
 
 
@@ -235,30 +264,10 @@ def probe(
         seed: of what replacements draw.
         at_once: questions whose originals are held in memory at the same time.
     """
-    prober = basic_prober(protocol, generator, replacements, max_new_tokens=max_new_tokens, seed=seed, at_once=at_once)
+    probes = ProbeSet(replacements, (CROP_ALONE,))
+    prober = Prober(protocol, generator, probes, max_new_tokens=max_new_tokens, seed=seed, at_once=at_once)
     probed = prober.probe(groups)
-    return {name: [one.counted(name) for one in probed] for name in prober.names}
-
-
-def basic_prober(
-    protocol: Protocol,
-    generator: Generator,
-    replacements: Mapping[str, Replacement] = REPLACEMENTS,
-    *,
-    max_new_tokens: int = 256,
-    seed: int = 0,
-    at_once: int = 64,
-) -> Prober:
-    """A `Prober` of what `probe` asks: the replacements, and the crops alone."""
-    return Prober(
-        protocol,
-        generator,
-        replacements=replacements,
-        settings=(CROP_ALONE,),
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        at_once=at_once,
-    )
+    return {name: [one.counted(name) for one in probed] for name in probes.names}
 
 
 def probe_figures(right: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, Any]]:
@@ -324,7 +333,7 @@ class _AnswerTurn:
             self.contexts[CROP_ALONE] = Context.user(*crops, *self.others, alone)
         if FULL_SHOWN in settings and crops and not self.full_image:
             beside = prompts.answer(question, family.box_style, crops=len(crops))
-            self.contexts[FULL_SHOWN] = Context.user(self._small, *self.others, *crops, beside)
+            self.contexts[FULL_SHOWN] = Context.user(self._small, *crops, *self.others, beside)
 
     def replace_crops(self, replacements: Mapping[str, Replacement], seed: int, others: Sequence[View]) -> None:
         """The contexts in which something else stands in the place of each crop."""
@@ -348,35 +357,39 @@ class _AnswerTurn:
         """The full image, as the first turn of every protocol shows it."""
         return self.episode.turns[0].context.views[0]
 
-    def probed(self, names: Sequence[str], protocol: Protocol, said: Mapping[Context, Completion]) -> Probed:
-        """What the replies say."""
+    def answered(self, protocol: Protocol, said: Mapping[Context, Completion]) -> dict[str, Episode]:
+        """By the probe's name, the episode as it would have ended; without those that got no reply."""
+        return {
+            name: replace(self.episode, answer=self._answer(name, protocol, context, said[context]))
+            for name, context in self.contexts.items()
+            if said[context].finish_reason is not FinishReason.FAILED
+        }
+
+    def _answer(self, name: str, protocol: Protocol, context: Context, completion: Completion) -> str | None:
+        """The answer in a reply; a call for another crop is none."""
+        if name in SETTINGS:
+            return parse_answer(completion.text, self.question.choices)
+        before = self.episode.turns[:-1]
+        turn = protocol.read(self.subject, before, context, completion)
+        stop = protocol.next(self.subject, (*before, turn))
+        return stop.answer if isinstance(stop, Stop) else None
+
+    def probed(self, names: Sequence[str], said: Mapping[Context, Completion], marks: Mapping[str, Mark]) -> Probed:
+        """What the marks of the answers say."""
         question = self.question
+        silent = [said[context].text for name, context in self.contexts.items() if name not in marks]
+        problems = [*silent, *(mark.problem for mark in marks.values() if mark.right is None)]
+        rights = {name: mark.right for name, mark in marks.items() if mark.right is not None}
         return Probed(
             id=question.id,
             outcome=self.outcome,
-            right={name: self._right(name, protocol, said) for name in names},
+            right={name: float(rights[name]) if name in rights else None for name in names},
             guess=1 / len(question.choices) if question.choices else 0.0,
             full_image=self.full_image if self.episode.turns else False,
             regions=bool(question.regions),
             crops=self.cuts,
+            problem=problems[0] if problems else None,
         )
-
-    def _right(self, name: str, protocol: Protocol, said: Mapping[Context, Completion]) -> float | None:
-        """Whether the reply to a probe is right; a call for another crop is not."""
-        if name not in self.contexts:
-            return None
-        context = self.contexts[name]
-        completion = said[context]
-        if completion.finish_reason is FinishReason.FAILED:
-            return None
-        if name in SETTINGS:
-            answer = parse_answer(completion.text, self.question.choices)
-        else:
-            before = self.episode.turns[:-1]
-            turn = protocol.read(self.subject, before, context, completion)
-            stop = protocol.next(self.subject, (*before, turn))
-            answer = stop.answer if isinstance(stop, Stop) else None
-        return accuracy(replace(self.episode, answer=answer))
 
 
 def _digest(image: Image.Image) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.gains import Gains, gains
 from foveate.evaluation.looking import Looking, looking
-from foveate.evaluation.probes import Probed, Prober
+from foveate.evaluation.probes import EVERY, Probed
 from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.generators.base import Generator, Sampling
 from foveate.protocols.base import Protocol
@@ -42,7 +41,7 @@ class ModelLook:
 
     def to_json(self) -> dict[str, Any]:
         """The figures, without the single questions."""
-        return {**self.looking.to_json(), "gains": self.gains.to_json()}
+        return {**self.looking.to_json(), "gain_harm": self.gains.to_json()}
 
 
 def probe_model(
@@ -53,8 +52,6 @@ def probe_model(
     max_new_tokens: int = 256,
     seed: int = 0,
     at_once: int = 64,
-    folder: EvaluationFolder | None = None,
-    direct_folder: EvaluationFolder | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ModelLook:
     """Asks each question by the protocol, asks its answer turn again under every probe, and asks it directly. Greedy.
@@ -66,41 +63,40 @@ def probe_model(
         max_new_tokens: per turn.
         seed: of what probes draw, and of the bootstrap.
         at_once: questions whose originals are held in memory at the same time.
-        folder: where the evaluation by the protocol is written down.
-        direct_folder: where the direct one is.
         on_progress: reports each question twice, since it is asked in two ways.
 
     Raises:
         EvaluationError: as `evaluate`.
     """
-    sampling = Sampling(0.0, max_new_tokens)
-    prober = Prober(protocol, generator, max_new_tokens=max_new_tokens, seed=seed, at_once=at_once)
-    own = evaluate(
-        questions,
-        protocol,
-        generator,
-        sampling=sampling,
-        seed=seed,
-        at_once=at_once,
-        keep=0,
-        prober=prober,
-        folder=folder,
-        on_progress=on_progress,
+    own, direct = (
+        evaluate(
+            questions,
+            way,
+            generator,
+            sampling=Sampling(0.0, max_new_tokens),
+            seed=seed,
+            at_once=at_once,
+            keep=0,
+            probes=probes,
+            on_progress=on_progress,
+        )
+        for way, probes in ((protocol, EVERY), (directly(protocol), None))
     )
-    plain = evaluate(
-        questions,
-        directly(protocol),
-        generator,
-        sampling=sampling,
-        seed=seed,
-        at_once=at_once,
-        keep=0,
-        folder=direct_folder,
-        on_progress=on_progress,
-    )
-    zoomed, direct = answers_of(questions, own), answers_of(questions, plain)
+    return model_look(questions, own, direct, seed=seed)
+
+
+def model_look(questions: Sequence[Question], own: Evaluation, direct: Evaluation, *, seed: int = 0) -> ModelLook:
+    """What two evaluations say of a model.
+
+    Args:
+        questions: that both asked, in order.
+        own: by the model's protocol, with every probe.
+        direct: by `directly` of it.
+        seed: of the bootstrap.
+    """
+    zoomed, plain = answers_of(questions, own), answers_of(questions, direct)
     probed = [scored.probed for scored in own.scored if scored.probed is not None]
-    return ModelLook(own, zoomed, direct, looking(probed, seed=seed), gains(direct, zoomed, seed=seed))
+    return ModelLook(own, zoomed, plain, looking(probed, seed=seed), gains(plain, zoomed, seed=seed))
 
 
 def answers_of(questions: Sequence[Question], evaluation: Evaluation) -> tuple[float | None, ...]:

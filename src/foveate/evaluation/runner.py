@@ -14,8 +14,9 @@ from foveate.errors import FoveateError
 from foveate.evaluation.curves import grounding_curves
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.joint import JointTable
+from foveate.evaluation.looking import Looking, looking
 from foveate.evaluation.marking import Marker
-from foveate.evaluation.probes import Probed, Prober, probe_figures
+from foveate.evaluation.probes import Probed, Prober, ProbeSet, probe_figures
 from foveate.evaluation.scoring import Scored, Summary, score, summarise
 from foveate.evaluation.setup import family_of, fields_of, fingerprint, wording_of
 from foveate.generators.base import Generator, Sampling
@@ -72,6 +73,18 @@ class Evaluation:
         attempts = (attempt for scored in self.scored for attempt in scored.attempts)
         return JointTable.of((attempt.right, attempt.grounding.iog30) for attempt in attempts)
 
+    @property
+    def looking(self) -> Looking | None:
+        """What the probes say together; None where nothing was probed."""
+        probed = [scored.probed for scored in self.scored if scored.probed is not None]
+        return looking(probed, seed=self.setup["seed"]) if probed else None
+
+    def _looks(self) -> dict[str, Any]:
+        """What the probes say; under `probes_of_all` as the papers count, with every question."""
+        if (found := self.looking) is None or (probes := self.probes) is None:
+            return {}
+        return {**found.to_json(), "probes_of_all": probe_figures(probes)}
+
     def to_json(self) -> dict[str, Any]:
         """Summary, setup and costs, without the single questions; some keys only where there is something to say."""
         attempts = [attempt for scored in self.scored for attempt in scored.attempts]
@@ -83,7 +96,7 @@ class Evaluation:
             "by_category": {name: summary.to_json() for name, summary in self.by_category.items()},
             "answers_and_places": self.joint.to_json(),
             **({"curves": curves} if curves else {}),
-            **({"probes": probe_figures(self.probes)} if self.probes is not None else {}),
+            **self._looks(),
             "stops": self.stops,
             "unparsed": self.stops.get("unparsed", 0),
             "judged": sum(attempt.judged for attempt in attempts),
@@ -106,7 +119,7 @@ def evaluate(
     seed: int = 0,
     at_once: int = 64,
     keep: int | None = None,
-    prober: Prober | None = None,
+    probes: ProbeSet | None = None,
     marker: Marker | None = None,
     folder: EvaluationFolder | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -118,8 +131,8 @@ def evaluate(
         seed: of the samples and of the bootstrap.
         at_once: questions whose originals are held in memory at the same time, at most (`episode_chunks`).
         keep: of how many questions, the first ones, the episodes with their pictures are kept; None keeps all.
-        prober: asks the answer turn of each question's first episode again, while the pictures of its views are at
-            hand. A new one for each call: it goes through the questions in their order.
+        probes: under which the answer turn of each question's first episode is asked again, while the pictures of its
+            views are at hand; none where None.
         marker: says which answers are right; plain matching where None.
         folder: where each question is written down as it is finished; those that it has already are not asked again,
             and have no group.
@@ -131,6 +144,12 @@ def evaluate(
     sampling = sampling or Sampling(temperature=0.0)
     marker = marker or Marker()
     progress = on_progress or (lambda finished: None)
+    prober = None
+    if probes:
+        longest = sampling.max_new_tokens
+        prober = Prober(protocol, generator, probes, marker=marker, max_new_tokens=longest, seed=seed, at_once=at_once)
+    if folder:
+        folder.open()
     run = _Run(folder, prober, marker, generator.family.multiple, progress)
     chunks = episode_chunks(
         run.unfinished(questions),
@@ -205,7 +224,6 @@ class _Run:
 
     def take(self, groups: Sequence[Group], seconds: float) -> list[Group]:
         """Scores, probes and writes down a chunk; returns the groups of those that did not fail, with their regions."""
-        self.wording = self.wording or [wording_of(turn) for turn in groups[0].episodes[0].turns]
         answered: dict[int, Group] = {}
         for stripped, episodes in groups:
             place, question, _ = self._asked.pop(id(stripped))
@@ -218,6 +236,9 @@ class _Run:
             if undecided := [mark.problem for mark in own if mark.right is None]:
                 self.failed[answered.pop(place).question.id] = str(undecided[0])
         probed = self._probed(answered)
+        for place, one in probed.items():
+            if one.problem:
+                self.failed[answered.pop(place).question.id] = one.problem
         for place, group in answered.items():
             scored = score(
                 group.question,
@@ -228,6 +249,9 @@ class _Run:
                 seconds=seconds / len(groups),
             )
             self._rows[place] = replace(scored, probed=probed.get(place))
+        if answered and not self.wording:
+            first = next(iter(answered.values()))
+            self.wording = [wording_of(turn) for turn in first.episodes[0].turns]
         if self._folder:
             done = [(self._rows[place], group.episodes) for place, group in answered.items()]
             self._folder.add(done, self.wording)

@@ -172,7 +172,7 @@ def measured(scores: dict[str, Any], column: Column) -> float | None:
         value: float | None = scores["answers_and_places"][column.metric]
         return value
     if column.metric in PROBED:
-        return _of_probes(scores["probes"], column.metric)
+        return _of_probes(scores["probes_of_all"], column.metric)
     name = "accuracy" if column.metric == "macro_accuracy" else column.metric
     fitting = {
         category: (summary[name], summary["questions"])
