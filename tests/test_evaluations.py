@@ -70,7 +70,6 @@ def test_boxes_of_two_frames_never_meet_in_a_folder(tmp_path):
             Direct(),
             Sampling(0.0, 8),
             model="m",
-            data="d",
             seed=0,
         )
         for family in ("generic", "qwen2.5-vl")

@@ -188,7 +188,7 @@ def evaluate_model(
         "tolerance": tolerance,
         "judge": judge and judge.model,
     }
-    inputs = inputs_of("eval", generator, protocol, sampling, model=model, data=data, seed=seed) | asking
+    inputs = inputs_of("eval", generator, protocol, sampling, model=model, seed=seed) | asking
     with writing_down(generator, out, inputs) as (asked, folder), judging(judge, out) as verdicts:
         with counting("asking", len(questions)) if counting else nullcontext() as progress:
             result = evaluate(
@@ -235,15 +235,15 @@ def facts(recipe: Recipe, generator: Generator, data: str, bad: Questions | None
 
 
 def inputs_of(
-    command: str, generator: Generator, protocol: Protocol, sampling: Sampling, *, model: str, data: str, seed: int
+    command: str, generator: Generator, protocol: Protocol, sampling: Sampling, *, model: str, seed: int
 ) -> dict[str, Any]:
     """What decides the answers of an evaluation, so that its folder is not gone on with by another."""
     return {
         "command": command,
         "model": model,
+        "url": generator.url if isinstance(generator, EndpointGenerator) else None,
         "family": family_of(generator),
         "identity": generator.identity,
-        "data": data,
         "protocol": fields_of(protocol),
         "sampling": fields_of(sampling),
         "seed": seed,
@@ -364,7 +364,6 @@ class _Asking:
             self._protocols[way],
             self._sampling,
             model=self._model,
-            data=self._data,
             seed=self._seed,
         )
 

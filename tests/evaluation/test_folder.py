@@ -132,7 +132,7 @@ def test_more_questions_may_follow_and_fewer_may_not(tmp_path):
     script = Asked()
     assert len(run(EvaluationFolder(tmp_path, {}), script).scored) == 11
     assert len(script.locating) == 2 * 7
-    with pytest.raises(EvaluationError, match="7 questions more than these"):
+    with pytest.raises(EvaluationError, match="7 question\\(s\\) more than these"):
         run(EvaluationFolder(tmp_path, {}), Asked(), QUESTIONS[:4])
 
 
@@ -172,7 +172,7 @@ def test_a_picture_that_cannot_be_read_is_a_failed_question_too(tmp_path):
     result = run(None, Asked(), asked)
     assert [scored.id for scored in result.scored] == [QUESTIONS[0].id, QUESTIONS[2].id]
     assert "truncated or broken" in result.failed[QUESTIONS[1].id]
-    with pytest.raises(EvaluationError, match=r"all 1 questions failed; the first: .*broken\.png"):
+    with pytest.raises(EvaluationError, match=r"every one failed; the first: .*broken\.png"):
         run(None, Asked(), asked[1:2])
 
 

@@ -83,7 +83,7 @@ def test_a_question_of_which_a_probe_got_no_reply_is_asked_again(tmp_path: Path)
         return policy(context, seed) if context.views else completion("503", FinishReason.FAILED)
 
     folder = EvaluationFolder(tmp_path, {})
-    with pytest.raises(EvaluationError, match="all 5 questions failed; the first: 503"):
+    with pytest.raises(EvaluationError, match="of 5 question\\(s\\) every one failed; the first: 503"):
         evaluate(MANY, HART, ScriptedGenerator(script), probes=EVERY, folder=folder)
     again = evaluate(MANY, HART, ScriptedGenerator(policy), probes=EVERY, folder=EvaluationFolder(tmp_path, {}))
     assert [scored.probed.right[QUESTION_ONLY] for scored in again.scored] == [0] * 5  # type: ignore[union-attr]

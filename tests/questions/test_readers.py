@@ -88,7 +88,7 @@ BAD_ROWS = {
         "write the letter",
     ),
     "answer two choices": (row(choices=["red", "red"]), "'red' is not one of the choices", "write the letter"),
-    "no choices": (row(choices=[]), "'red' is not one of the choices", "write the letter"),
+    "no choices": (row(choices=[]), "choices are empty", "leave the key out"),
     "choices a text": (row(choices="red"), "choices is text", "write a list of texts, or texts by letter"),
     "choice a list": (row(choices={"A": ["red"]}), "choices['A'] is a list", "write a list of texts"),
     "choice an object": (row(choices=[{}, "red"]), "choices[0] is an object", "write a list of texts"),

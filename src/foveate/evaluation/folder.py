@@ -81,10 +81,14 @@ class EvaluationFolder:
 
     def finish(self, scores: Mapping[str, Any], failed: Mapping[str, str]) -> Path:
         """Writes the scores, and which questions failed; returns the path of the scores."""
-        replace_rows(self.path / FAILED, ({"id": name, "reason": why} for name, why in failed.items()))
+        self.list_failed(failed)
         target = self.path / SCORES
         replace_json(target, scores)
         return target
+
+    def list_failed(self, failed: Mapping[str, str]) -> None:
+        """Writes which questions failed, with the reasons."""
+        replace_rows(self.path / FAILED, ({"id": name, "reason": why} for name, why in failed.items()))
 
     def _write_note(self) -> None:
         replace_json(self._note, {"inputs": self._inputs, "prompts": self.prompts})

@@ -15,6 +15,7 @@ from foveate.generators.base import Generator, Request, Sampling
 from foveate.protocols.base import Completion, FinishReason
 from foveate.protocols.matching import is_right, yes_or_no
 from foveate.questions.schema import Question
+from foveate.rewards import accuracy
 
 _LONGEST_VERDICT = 2048
 """Tokens. Most judges need one; those that think first need more."""
@@ -75,8 +76,9 @@ class Marker:
         ]
 
     def _matches(self, question: Question, episode: Episode) -> bool:
-        tolerance = self.tolerance if question.choices is None else 0.0
-        return is_right(episode.answer, question.answer, tolerance)
+        if question.choices is not None:
+            return bool(accuracy(episode))
+        return is_right(episode.answer, question.answer, self.tolerance)
 
     def _may_be_judged(self, question: Question, episode: Episode) -> bool:
         return self.judge is not None and question.choices is None and episode.answer is not None

@@ -285,13 +285,18 @@ class _Run:
         Raises:
             EvaluationError: there is none, or the folder has more.
         """
+        if not self._rows and not self.failed:
+            raise EvaluationError("there are no questions to evaluate")
         if not self._rows:
-            failed = self.failed
-            why = f"all {len(failed)} questions failed; the first: {next(iter(failed.values()))}" if failed else None
-            raise EvaluationError(why or "there are no questions to evaluate")
+            if self._folder:
+                self._folder.list_failed(self.failed)
+            first = next(iter(self.failed.values()))
+            raise EvaluationError(f"of {len(self.failed)} question(s) every one failed; the first: {first}")
         if self._folder and (more := len(self._folder.finished) - len(self._rows)) > 0:
             where = self._folder.path
-            raise EvaluationError(f"{where} has the answers to {more} questions more than these: ask them too")
+            raise EvaluationError(
+                f"{where} has answers to {more} question(s) more than these: raise the limit, or name another folder"
+            )
         return [self._rows[place] for place in sorted(self._rows)]
 
 

@@ -110,6 +110,8 @@ class QuestionRow(BaseModel):
     @model_validator(mode="after")
     def _answer_is_a_choice(self) -> QuestionRow:
         choices = self.lettered_choices()
+        if choices is not None and not choices:
+            raise ValueError("choices are empty: write the options, or leave the key out of an open question")
         if choices is not None and self.answer not in choices:
             matches = [letter for letter, text in choices.items() if text == self.answer]
             if len(matches) != 1:

@@ -27,6 +27,9 @@ _OPTION_LINE = re.compile(r"^[ \t]*\(([A-Z])\)[ \t]*(.*)$", re.MULTILINE)
 _INSTRUCTION = re.compile(r"\n\s*(?:please\s+)?answer\b[^\n]*\s*\Z", re.IGNORECASE)
 
 
+_OTHER_FILE = "is it another benchmark's file? `foveate data benchmarks` lists the names"
+
+
 class LayoutError(Exception):
     """A row that is not in the published layout."""
 
@@ -103,6 +106,9 @@ def _vstar_file(file: Path, name: str, folder: Path, picture: Path, root: Path) 
 
 def hr_bench(row: Row, record: Record) -> dict[str, Any]:
     """HR-Bench: each question in four rotations of its options (`cycle`); what they share is the tag `base`."""
+    cycle = _text(row.get("cycle_category"))
+    if cycle not in ("0", "1", "2", "3"):
+        raise LayoutError("cycle_category", f"is {cycle or 'missing'}, not a rotation from 0 to 3", _OTHER_FILE)
     choices = _columns(row, "ABCD")
     shared = [str(row.get("question")).strip(), *sorted(text.strip() for text in choices.values())]
     picture = embedded_bytes(row.get("image")) or str(row.get("image")).encode()
@@ -113,7 +119,7 @@ def hr_bench(row: Row, record: Record) -> dict[str, Any]:
         "choices": choices,
         "answer": _letter(row.get("answer")),
         "category": row.get("category"),
-        "tags": {"cycle": _text(row.get("cycle_category")), "base": base.hexdigest()[:16]},
+        "tags": {"cycle": cycle, "base": base.hexdigest()[:16]},
         "pictures": ["image"],
     }
 
@@ -150,7 +156,9 @@ def mme_realworld(row: Row, record: Record) -> dict[str, Any]:
 
 def treebench(row: Row, record: Record) -> dict[str, Any]:
     """TreeBench: up to six options, and `target_instances`, the text of a list of [x1, y1, x2, y2]."""
-    targets = row.get("target_instances")
+    if "target_instances" not in row:
+        raise LayoutError("target_instances", "is no column of the file", _OTHER_FILE)
+    targets = row["target_instances"]
     boxes = [] if _absent(targets) else _listed("target_instances", targets)
     return {
         "id": row.get("index"),
