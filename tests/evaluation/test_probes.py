@@ -28,8 +28,7 @@ from tests.scripted import ScriptedGenerator, completion
 
 from foveate.context import Context
 from foveate.episodes import Group, run_episodes
-from foveate.evaluation import (
-    ALL,
+from foveate.evaluation.probes import (
     CROP_ALONE,
     FULL_SHOWN,
     QUESTION_ONLY,
@@ -38,11 +37,11 @@ from foveate.evaluation import (
     Probed,
     Prober,
     basic_prober,
-    evaluate,
     probe,
     probe_figures,
 )
-from foveate.evaluation.replacements import ReplacedCrop, noise
+from foveate.evaluation.replacements import ALL, ReplacedCrop, noise
+from foveate.evaluation.runner import evaluate
 from foveate.images import View
 from foveate.protocols import (
     Completion,
