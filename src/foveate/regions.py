@@ -16,6 +16,9 @@ from statistics import fmean
 Size = tuple[int, int]
 """Width and height of an image, in pixels."""
 
+Corners = tuple[float, float, float, float]
+"""x1, y1, x2, y2 of a box, in pixels of some image."""
+
 
 class Frame(StrEnum):
     """The coordinates a model family writes boxes and points in."""
@@ -79,7 +82,7 @@ class Box:
             raise ValueError(f"box {self.corners} is too small or too large: its area is {self.area}")
 
     @property
-    def corners(self) -> tuple[float, float, float, float]:
+    def corners(self) -> Corners:
         """(x1, y1, x2, y2)."""
         return (self.x1, self.y1, self.x2, self.y2)
 

@@ -1,7 +1,11 @@
-"""Evaluation folders as an evaluation leaves them, of questions that were never asked."""
+"""Evaluation folders as an evaluation leaves them, of questions that were never asked.
 
-import json
+The values are made up; they are written down by what writes down those of an evaluation.
+"""
+
+import hashlib
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +13,23 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foveate.evaluation.joint import JointTable
+from foveate.evaluation.folder import PICTURES, EvaluationFolder
+from foveate.evaluation.gains import gains
+from foveate.evaluation.grounding import Grounding, best_iou, iog_hit
+from foveate.evaluation.looking import looking
 from foveate.evaluation.pictures import thumbnail
-from foveate.evaluation.statistics import bootstrap_interval
-from foveate.regions import Box, iog, iou
+from foveate.evaluation.probes import Outcome, Probed
+from foveate.evaluation.probing import ModelLook
+from foveate.evaluation.runner import Evaluation
+from foveate.evaluation.scores import score_record
+from foveate.evaluation.scoring import Attempt, Scored, summarise
+from foveate.jsonl import replace_rows
+from foveate.regions import Box, box_area
 
 SIZE = (1600, 1200)
 CATEGORIES = ("OCR in the wild", "Remote sensing", "Diagrams and tables", "Autonomous driving")
 COLOURS = ("crimson", "royalblue", "gold", "seagreen", "white")
-FIGURES = ("accuracy", "iog30", "mean_iou", "box_area", "boxes", "valid_boxes")
+FAILED = {"f0": "the server is on fire", "f1": "the server is on fire"}
 
 
 def photo(seed: int, size: tuple[int, int] = (400, 300)) -> Image.Image:
@@ -50,171 +62,136 @@ def make_run(
     photos: Sequence[Image.Image] = (),
     samples: int = 1,
     regions: bool = True,
-    **scores: Any,
-) -> list[dict[str, Any]]:
-    """Writes a run of `count` questions, numbered from `first`, and returns its rows.
+    probed: bool = True,
+    **more: Any,
+) -> list[Scored]:
+    """Writes a run of `count` questions, numbered from `first`, and returns them. Two more failed.
 
-    Questions depend on their number alone, answers on `model`, `skill` and `seed` too. `hostile` stands in every text.
+    Questions depend on their number alone, answers on `model`, `skill` and `seed` too. `hostile` stands in every text;
+    `more` goes into the scores.
     """
-    folder.mkdir(parents=True)
-    rows = [
-        _row(i, random.Random(ascii((model, seed, i))), skill, hostile, samples, regions)
+    scored = [
+        _scored(i, random.Random(ascii((model, seed, i))), skill, hostile, samples, regions, probed)
         for i in range(first, first + count)
     ]
-    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "scores.json").write_text(json.dumps({**_scores(rows, model, skill, seed), **scores}))
+    result = _evaluation(scored, samples, seed)
+    looks = _look(result, skill).to_json() if probed else {}
+    written = EvaluationFolder(folder, {"model": model, "seed": seed})
+    written.open()
+    written.add([(one, ()) for one in scored], result.setup["prompts"])
+    written.finish(score_record(result, model=model, more={"recipe": "hart", **looks, **more}), result.failed)
     if pictures:
         photos = photos or [photo(seed) for seed in range(12)]
         small = [thumbnail(image) for image in photos]
         crops = [thumbnail(image.crop((60, 60, 220, 180)), 128) for image in photos]
-        with (folder / "pictures.jsonl").open("w") as lines:
-            for i, row in enumerate(rows):
-                taken = [crops[(i + n) % len(crops)] for n in range(len(row["attempts"][0]["boxes"]))]
-                lines.write(json.dumps({"id": row["id"], "picture": small[i % len(small)], "crops": taken}) + "\n")
-    return rows
+        replace_rows(
+            folder / PICTURES,
+            (
+                {
+                    "id": one.id,
+                    "picture": small[i % len(small)],
+                    "crops": [crops[(i + n) % len(crops)] for n in range(len(one.attempts[0].boxes))],
+                }
+                for i, one in enumerate(scored)
+            ),
+        )
+    return scored
 
 
-def _row(number: int, draw: random.Random, skill: float, hostile: str, samples: int, regions: bool) -> dict[str, Any]:
+def _scored(
+    number: int, draw: random.Random, skill: float, hostile: str, samples: int, regions: bool, probed: bool
+) -> Scored:
     rng = random.Random(number)
     x, y = rng.uniform(60, 1300), rng.uniform(60, 1000)
     true = Box(x, y, x + rng.uniform(60, 200), y + rng.uniform(40, 120))
     words = rng.sample(["a ferry", "a red door", "the number 41", "two cyclists", "a stop sign", "platform nine"], 4)
     letters = dict(zip("ABCD", (word + hostile for word in words), strict=True)) if number % 5 else None
     expected = rng.choice("ABCD") if letters else str(rng.randint(10, 99))
+    colour = rng.choice(COLOURS)
     known = regions and number % 7 != 3
-    attempts = [_attempt(draw, true if known else None, skill, expected, hostile, number) for _ in range(samples)]
-    return {
-        "id": f"q{number:05}",
-        "text": f"What is written on the {rng.choice(COLOURS)} sign number {number} behind the fence?{hostile}",
-        "choices": letters,
-        "category": CATEGORIES[number % 4] + hostile if number % 11 else None,
-        "tags": {"split": "test" if number % 2 else "lite"},
-        "expected": expected,
-        "regions": [[true.corners, [c - d for c, d in zip(true.corners, (20, 20, -20, -20), strict=True)]]]
-        if known
-        else [],
-        "image_size": SIZE,
-        "attempts": attempts,
-        "probes": {
-            "unchanged": float(attempts[0]["right"]),
-            "crop_alone": float(attempts[0]["right"] and draw.random() < 0.9),
-            "noise": float(attempts[0]["right"] and draw.random() < 0.4),
-            "true_crop": float(attempts[0]["right"] or draw.random() < 0.5) if known else None,
-            "random_crop": float(attempts[0]["right"] and draw.random() < 0.5),
-        },
-    }
+    region = (true, Box(true.x1 - 20, true.y1 - 20, true.x2 + 20, true.y2 + 20)) if known else ()
+    attempts = [_attempt(draw, region, skill, expected, hostile, number) for _ in range(samples)]
+    return Scored(
+        f"q{number:05}",
+        CATEGORIES[number % 4] + hostile if number % 11 else None,
+        expected,
+        tuple(attempts),
+        text=f"What is written on the {colour} sign number {number} behind the fence?{hostile}",
+        choices=letters,
+        regions=(tuple(box.corners for box in region),) if region else (),
+        image_size=SIZE,
+        tags={"split": "test" if number % 2 else "lite"},
+        data=hashlib.sha256(str(number).encode()).hexdigest(),
+        seconds=1.2 + skill,
+        probed=_probed(f"q{number:05}", attempts[0], draw, known) if probed else None,
+    )
 
 
 def _attempt(
-    draw: random.Random, true: Box | None, skill: float, expected: str, hostile: str, number: int
-) -> dict[str, Any]:
-    stop = draw.choices(["answered", "unparsed", "no_region", "failed"], [92, 3, 3, 2])[0]
+    draw: random.Random, region: tuple[Box, ...], skill: float, expected: str, hostile: str, number: int
+) -> Attempt:
+    stop = draw.choices(["answered", "unparsed", "no_region"], [94, 3, 3])[0]
     right = stop == "answered" and draw.random() < skill
     boxes = []
-    if stop in ("answered", "unparsed"):
-        near = true is not None and draw.random() < skill + 0.1
-        x, y = (true.x1 - 30, true.y1 - 20) if near and true else (draw.uniform(0, 1200), draw.uniform(0, 900))
+    if stop != "no_region":
+        near = region and draw.random() < skill + 0.1
+        x, y = (region[0].x1 - 30, region[0].y1 - 20) if near else (draw.uniform(0, 1200), draw.uniform(0, 900))
         boxes.append(
             Box(max(x, 0), max(y, 0), min(x + draw.uniform(120, 380), 1600), min(y + draw.uniform(90, 280), 1200))
         )
-    known = true is not None and stop != "failed"
     said = expected if right else "Z"
-    return {
-        "right": right,
-        "answer": said if stop == "answered" else None,
-        "stop": stop,
-        "boxes": [box.corners for box in boxes],
-        "texts": [f"I look at the sign. <box>{[round(c) for c in box.corners]}</box>" for box in boxes]
-        + [f"On sign {number} I read it letter by letter, and it says: {said}.{hostile} " * draw.randint(1, 4)],
-        "problems": ["no_box"] if stop == "no_region" else [],
-        "tokens": draw.randint(20, 120),
-        "visual_tokens": draw.randint(900, 1300) + round(600 * skill),
-        "grounding": {
-            "iog30": float(any(iog(box, true) > 0.3 for box in boxes)) if known and true else None,
-            "mean_iou": max((iou(box, true) for box in boxes), default=0.0) if known and true else None,
-            "box_area": boxes[0].area / (SIZE[0] * SIZE[1]) if boxes else None,
-            "boxes": len(boxes) if stop != "failed" else None,
-            "valid_boxes": bool(boxes) if stop != "failed" else None,
-        },
+    located = [f"I look at the sign. <box>{[round(c) for c in box.corners]}</box>" for box in boxes]
+    reply = f"On sign {number} I read it letter by letter, and it says: {said}.{hostile} " * draw.randint(1, 4)
+    return Attempt(
+        right=right,
+        answer=said if stop == "answered" else None,
+        stop=stop,
+        grounding=Grounding(
+            iog30=iog_hit(boxes, [region]) if region else None,
+            mean_iou=best_iou(boxes, [region]) if region else None,
+            box_area=box_area(boxes, SIZE),
+            boxes=len(boxes),
+            valid_boxes=bool(boxes),
+        ),
+        boxes=tuple(box.corners for box in boxes),
+        texts=(*located, reply),
+        problems=("no_box",) if stop == "no_region" else (),
+        tokens=draw.randint(20, 120),
+        visual_tokens=draw.randint(900, 1300) + round(600 * skill),
+    )
+
+
+def _probed(id: str, attempt: Attempt, draw: random.Random, known: bool) -> Probed:
+    kept = {"unchanged": 1.0, "crop_alone": 0.9, "noise": 0.4, "random_crop": 0.5}
+    right: dict[str, float | None] = {
+        name: float(attempt.right and draw.random() < share) if attempt.boxes else None for name, share in kept.items()
     }
+    better = float(attempt.right or draw.random() < 0.5)
+    right["true_crop"] = better if attempt.boxes and known else None
+    outcome = Outcome.FROM_CROP if attempt.boxes else Outcome.UNANSWERED
+    return Probed(id, outcome, right, guess=0.25, full_image=True, regions=known)
 
 
-def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    columns: dict[str, list[float]] = {name: [] for name in FIGURES}
-    for row in rows:
-        for attempt in row["attempts"]:
-            columns["accuracy"] += [float(attempt["right"])] if attempt["stop"] != "failed" else []
-            for name in FIGURES[1:]:
-                columns[name] += [float(attempt["grounding"][name])] if attempt["grounding"][name] is not None else []
-    return {
-        **{name: float(np.mean(values)) if values else None for name, values in columns.items()},
-        "questions": len(rows),
-        "intervals": {name: bootstrap_interval(values, resamples=200) for name, values in columns.items() if values},
+def _evaluation(scored: Sequence[Scored], samples: int, seed: int) -> Evaluation:
+    categories = defaultdict(list)
+    for one in scored:
+        categories[one.category or ""].append(one)
+    setup = {
+        "protocol": {"name": "LocateThenAnswer", "withhold_full_image": True},
+        "family": {"name": "Qwen25VL", "frame": "pixel", "budget": {"min_pixels": 3136, "max_pixels": 1003520}},
+        "sampling": {"name": "Sampling", "temperature": 0.0, "max_new_tokens": 256},
+        "samples": samples,
+        "seed": seed,
+        "prompts": [["<image 640x480>", "Where must one look to answer? Give a box."], ["<image 280x196>", "Answer."]],
+        "data_sha256": hashlib.sha256("".join(one.data for one in scored).encode()).hexdigest(),
     }
+    by_category = {name: summarise(categories[name]) for name in sorted(categories)}
+    return Evaluation(summarise(scored), by_category, tuple(scored), (), setup, FAILED)
 
 
-def _scores(rows: Sequence[dict[str, Any]], model: str, skill: float, seed: int) -> dict[str, Any]:
-    attempts = [attempt for row in rows for attempt in row["attempts"]]
-    looks = [(row, attempt) for row in rows for attempt in row["attempts"] if attempt["grounding"]["iog30"] is not None]
-    thresholds = [round(0.05 * i, 2) for i in range(20)]
-
-    def curve(measure: Any) -> list[tuple[float, float]]:
-        best = [max((measure(Box(*b), Box(*row["regions"][0][0])) for b in a["boxes"]), default=0) for row, a in looks]
-        return [(t, float(np.mean([value > t for value in best]))) for t in thresholds]
-
-    figures = {}
-    for name in rows[0]["probes"]:
-        pairs = [(row["probes"][name], row["probes"]["unchanged"]) for row in rows if row["probes"][name] is not None]
-        if pairs:
-            under, before = (float(np.mean(values)) for values in zip(*pairs, strict=True))
-            interval = bootstrap_interval([value for value, _ in pairs], resamples=200)
-            figures[name] = {
-                "accuracy": under,
-                "interval": interval,
-                "change": under - before,
-                "questions": len(pairs),
-            }
-    stops = [attempt["stop"] for attempt in attempts]
-    names = sorted({row["category"] or "" for row in rows})
-    return {
-        "model": model,
-        "foveate": {"version": "0.1", "commit": "c0c0788"},
-        "summary": _summary(rows),
-        "by_category": {name: _summary([row for row in rows if (row["category"] or "") == name]) for name in names},
-        "answers_and_places": JointTable.of((a["right"], a["grounding"]["iog30"]) for a in attempts).to_json(),
-        "probes": figures,
-        "look_dependence": {
-            "value": 0.1 + skill / 3,
-            "interval": [0.05 + skill / 3, 0.15 + skill / 3],
-            "verdict": {
-                "title": "Its answers depend on the crop" if skill > 0.5 else "Its answers hardly depend on the crop",
-                "because": "With noise in the crop's place the accuracy falls by more than chance explains.",
-            },
-        },
-        "gain_harm": {
-            "both": 0.4 * len(rows),
-            "gain": 0.2 * len(rows),
-            "harm": 0.05 * len(rows),
-            "neither": 0.35 * len(rows),
-        },
-        **({"curves": {"iog": curve(iog), "iou": curve(iou)}} if looks else {}),
-        "stops": {stop: stops.count(stop) for stop in sorted(set(stops))},
-        "unparsed": stops.count("unparsed"),
-        "failed": 2,
-        "tokens_per_question": sum(a["tokens"] for a in attempts) / len(rows),
-        "visual_tokens_per_question": sum(a["visual_tokens"] for a in attempts) / len(rows),
-        "seconds_per_question": 1.2 + skill,
-        "setup": {
-            "protocol": {"name": "LocateThenAnswer", "withhold_full_image": True},
-            "family": {"name": "Qwen25VL", "frame": "pixel", "budget": {"min_pixels": 3136, "max_pixels": 1003520}},
-            "sampling": {"name": "Sampling", "temperature": 0.0, "max_new_tokens": 256},
-            "samples": len(rows[0]["attempts"]),
-            "seed": seed,
-            "prompts": [
-                ["<image 640x480>", "Where must one look to answer? Give a box."],
-                ["<image 280x196>", "Answer."],
-            ],
-            "data_sha256": "ab" * 32,
-        },
-        "recipe": "hart",
-    }
+def _look(own: Evaluation, skill: float) -> ModelLook:
+    draw = random.Random(ascii(skill))
+    zoomed = [float(one.attempts[0].right) for one in own.scored]
+    direct = [float(draw.random() < (0.9 if right else 0.2)) for right in zoomed]
+    found = looking(one.probed for one in own.scored if one.probed)
+    return ModelLook(own, tuple(zoomed), tuple(direct), found, gains(direct, zoomed))

@@ -2,6 +2,7 @@ import itertools
 import json
 import re
 import subprocess
+from html import unescape
 from urllib.parse import urlencode
 
 import pytest
@@ -10,10 +11,15 @@ from tests.evaluation.folders import make_run, photo
 
 from foveate.evaluation.comparison import MOST_RUNS, write_comparison
 from foveate.evaluation.folder import EvaluationFolderError
+from foveate.evaluation.looking import TITLES
+from foveate.evaluation.official import Figure, Official
+from foveate.evaluation.wording import points
+from foveate.evaluations import evaluate_model, official_json, probe_at_moments
+from foveate.recipes import load_recipe
 
 HOSTILE = (
     '</script><script>window.hurt = 1</script><img src="x" onerror="window.hurt = 1"><!--<script>'
-    "\u2028\u2029\x00\x1b'\"{{ 7 * 7 }}&lt;</pre></details>\ud800"
+    "\u2028\u2029\x00\x1b'\"{{ 7 * 7 }}&lt;</pre></details>HALF"
 )
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
@@ -41,22 +47,21 @@ def text_of(html):
 
 def asked(rows, run, answer, place, stop, category, text):
     """The ids that a filter lets through, told from the rows alone."""
-    ids = list(dict.fromkeys(row["id"] for one in rows for row in one))
-    by_id = [{row["id"]: row for row in one} for one in rows]
+    ids = list(dict.fromkeys(row.id for one in rows for row in one))
+    by_id = [{row.id: row for row in one} for one in rows]
 
     def state(attempt):
-        return "failed" if attempt["stop"] == "failed" else "right" if attempt["right"] else "wrong"
+        return "right" if attempt.right else "wrong"
 
     def found(attempt):
-        covered = attempt["grounding"]["iog30"]
-        return "unknown" if attempt["stop"] == "failed" or covered is None else "right" if covered == 1 else "wrong"
+        return {None: "unknown", 1: "right", 0: "wrong"}[attempt.grounding.iog30]
 
     def fits(one):
-        attempt = one["attempts"][0]
+        attempt = one.attempts[0]
         return (
             answer in (None, "differ", state(attempt))
             and place in (None, found(attempt))
-            and stop in (None, attempt["stop"])
+            and stop in (None, attempt.stop)
         )
 
     kept = []
@@ -64,12 +69,12 @@ def asked(rows, run, answer, place, stop, category, text):
         answers = [one.get(id) for one in by_id]
         there = [row for row in answers if row]
         named = [row for row in (there if run is None else [answers[run - 1]]) if row]
-        if not any(map(fits, named)) or (category is not None and (there[0]["category"] or "") != category):
+        if not any(map(fits, named)) or (category is not None and (there[0].category or "") != category):
             continue
-        if answer == "differ" and not {"right", "wrong"} <= {state(row["attempts"][0]) for row in there}:
+        if answer == "differ" and not {"right", "wrong"} <= {state(row.attempts[0]) for row in there}:
             continue
-        words = [there[0]["text"], *(there[0]["choices"] or {}).values()]
-        words += [said for row in there for said in row["attempts"][0]["texts"]]
+        words = [there[0].text, *(there[0].choices or {}).values()]
+        words += [said for row in there for said in row.attempts[0].texts]
         if text is None or any(text.lower() in one.lower() for one in words):
             kept.append(id)
     return kept
@@ -83,7 +88,7 @@ def test_every_filter_shows_the_questions_that_the_rows_say(opened, compared):
             (None, 1, 2),
             (None, "right", "wrong", "differ"),
             (None, "right", "wrong", "unknown"),
-            (None, "answered", "unparsed", "no_region", "failed"),
+            (None, "answered", "unparsed", "no_region"),
             (None, "Remote sensing"),
             (None, "GOLD sign"),
         )
@@ -154,7 +159,7 @@ def test_the_controls_say_and_set_what_is_shown(opened, compared):
 @needs_browser
 def test_a_card_shows_question_boxes_crops_and_replies(opened, compared):
     rows, page = compared
-    first, second = ({row["id"]: row for row in one}["q00012"] for one in rows)
+    first, second = ({row.id: row for row in one}["q00012"] for one in rows)
     opened.open(page, "#id=q00012")
     card = opened.evaluate(
         """(async () => {
@@ -166,15 +171,15 @@ def test_a_card_shows_question_boxes_crops_and_replies(opened, compared):
             picture: count('.frame img') };
         })()"""
     )
-    boxes = [len(row["attempts"][0]["boxes"]) for row in (first, second)]
-    assert (card["cards"], card["picture"], card["true"]) == (1, 1, len(first["regions"]))
+    boxes = [len(row.attempts[0].boxes) for row in (first, second)]
+    assert (card["cards"], card["picture"], card["true"]) == (1, 1, len(first.regions))
     assert card["boxes"] == boxes
     assert card["crops"] == sum(boxes)
     for words in (
-        first["text"],
-        *first["attempts"][0]["texts"],
-        *second["attempts"][0]["texts"],
-        *first["choices"].values(),
+        first.text,
+        *first.attempts[0].texts,
+        *second.attempts[0].texts,
+        *first.choices.values(),
     ):
         assert words in card["text"]
     opened.evaluate("document.querySelector('[value=hide-run-1]').click()")
@@ -189,9 +194,11 @@ def test_hostile_texts_are_shown_and_do_not_run(opened, tmp_path):
         20,
         hostile=HOSTILE,
         model="b",
-        official={"benchmark": HOSTILE, "figures": {HOSTILE: {"value": 0.5}}},
+        **official_json((HOSTILE, Official({HOSTILE: Figure(0.5, 20)}))),
     )
-    page = write_comparison(tmp_path / "page.html", [tmp_path / "a", tmp_path / "b"], title=HOSTILE)
+    for file in (tmp_path / name / kind for name in "ab" for kind in ("scores.json", "questions.jsonl")):
+        file.write_bytes(file.read_bytes().replace(b"HALF", rb"\ud800"))  # half a pair, which others may write
+    page = write_comparison(tmp_path / "page.html", [tmp_path / "a", tmp_path / "b"], title=HOSTILE + "\ud800")
     opened.open(page, "#answer=right")
     found = opened.evaluate(
         """(async () => {
@@ -212,7 +219,7 @@ def test_hostile_texts_are_shown_and_do_not_run(opened, tmp_path):
 def test_two_thousand_questions_open_as_one_small_page(opened, tmp_path):
     photos = [photo(seed) for seed in range(30)]
     for name, skill in (("a", 0.4), ("b", 0.6)):
-        make_run(tmp_path / name, 2000, model=name, skill=skill, photos=photos)
+        make_run(tmp_path / name, 2000, model=name, skill=skill, photos=photos, probed=False)
     page = write_comparison(tmp_path / "page.html", [tmp_path / "a", tmp_path / "b"])
     assert 5e6 < page.stat().st_size < 15e6
     opened.open(page)
@@ -233,7 +240,7 @@ def test_the_page_needs_nothing_else_and_says_the_figures(compared):
     assert not re.search(r"(?:src|href)=[\"']?(?!#|data:)[^\"'>]", html.split("<script")[0])
     assert "http" not in re.sub(r"Content-Security-Policy|http-equiv", "", html.split("<script")[0])
     said = text_of(html)
-    accuracy = [attempt["right"] for row in rows[0] for attempt in row["attempts"] if attempt["stop"] != "failed"]
+    accuracy = [attempt.right for row in rows[0] for attempt in row.attempts]
     assert f"{100 * sum(accuracy) / len(accuracy):.1f} %" in said
     assert "The runs were asked different questions (base: 60, hart: 60; 52 in common)" in said
     assert "over 52 questions" in said
@@ -245,15 +252,11 @@ def test_the_page_needs_nothing_else_and_says_the_figures(compared):
     ):
         assert heading in said
     assert "Give a box." in said
-    assert "abababab" in said
+    assert json.loads((page.parent.parent / "a" / "scores.json").read_text())["setup"]["data_sha256"] in said
 
 
 def test_what_was_not_measured_has_no_place_on_the_page(tmp_path):
-    make_run(tmp_path / "a", 8, regions=False, pictures=False)
-    scores = json.loads((tmp_path / "a" / "scores.json").read_text())
-    for name in ("probes", "look_dependence", "gain_harm", "visual_tokens_per_question"):
-        del scores[name]
-    (tmp_path / "a" / "scores.json").write_text(json.dumps(scores))
+    make_run(tmp_path / "a", 8, regions=False, pictures=False, probed=False)
     said = text_of(write_comparison(tmp_path / "page.html", [tmp_path / "a"]).read_text("utf-8"))
     for heading in (
         "Differences over",
@@ -269,17 +272,61 @@ def test_what_was_not_measured_has_no_place_on_the_page(tmp_path):
 
 def test_official_figures_stand_side_by_side(tmp_path):
     for name, figures in (
-        ("a", {"overall": {"value": 0.423, "interval": [0.4, 0.445]}, "OCR": {"value": 0.5, "interval": None}}),
-        ("b", {"overall": {"value": 0.624, "questions": 1919}, "precision": {"value": None}}),
+        ("a", {"overall": Figure(0.423, 1919, (0.4, 0.445)), "OCR": Figure(0.5, 250)}),
+        ("b", {"overall": Figure(0.624, 1919), "precision": Figure(None, 250)}),
     ):
-        make_run(
-            tmp_path / name, 4, model=name, pictures=False, official={"benchmark": "MME-RealWorld", "figures": figures}
-        )
+        reported = official_json(("MME-RealWorld", Official(figures)))
+        make_run(tmp_path / name, 4, model=name, pictures=False, **reported)
     said = text_of(write_comparison(tmp_path / "page.html", [tmp_path / "a", tmp_path / "b"]).read_text("utf-8"))
     assert "Official figures: MME-RealWorld" in said
     assert "overall 42.3 % (40.0\u201344.5) 62.4 %" in said
     assert "OCR 50.0 % \u2013" in said
     assert "precision \u2013 \u2013" in said
+
+
+def change_of(name, probe):
+    return "" if name == "unchanged" else f" ({points(probe['change'])})"
+
+
+def test_evaluations_are_drawn_as_they_were_written(tmp_path):
+    """From the first question to the page: what `foveate eval --probes` and `foveate probe` leave is what is read."""
+    demo = load_recipe("demo")
+    evaluate_model(demo, "tiny", "scenes", limit=6, out=tmp_path / "eval", probed=True)
+    probe_at_moments(demo, "tiny", "scenes", limit=6, out=tmp_path / "probe")
+    folders = [tmp_path / "eval", tmp_path / "probe"]
+    html = write_comparison(tmp_path / "page.html", folders).read_text("utf-8")
+    said = unescape(text_of(html))
+    written = [json.loads((folder / "scores.json").read_text()) for folder in folders]
+    assert "Take care" not in said
+    for name, title in (("accuracy", "Right answers share of attempts"), ("iog30", "what has to be seen")):
+        shown = []
+        for scores in written:
+            low, high = (100 * end for end in scores["summary"]["intervals"][name])
+            shown.append(f"{100 * scores['summary'][name]:.1f} % {low:.1f}\u2013{high:.1f}")
+        assert f"{title} {' '.join(shown)}" in said
+    probes = 0
+    for name in {name for scores in written for name in scores["probes"]}:
+        found = [(run, scores["probes"].get(name)) for run, scores in enumerate(written, start=1)]
+        bars = [
+            (one["questions"], f"{100 * one['accuracy']:.1f} %{change_of(name, one)} {run}")
+            for run, one in found
+            if one and one["questions"]
+        ]
+        if bars:
+            counts = sorted({str(count) for count, _ in bars})
+            probes += 1
+            assert f"{TITLES[name]} {' to '.join(counts)} questions {' '.join(bar for _, bar in bars)}" in said
+    assert probes > 5
+    verdict = written[1]["look_dependence"]["verdict"]
+    assert f"{verdict['title']} {verdict['because']}" in said
+    square = written[1]["gain_harm"]
+    assert f"of {square['questions']} questions right without wrong without right with it" in said
+    for name, note in (("gain", ": gained"), ("harm", ": harmed")):
+        assert f"{100 * square[name] / square['questions']:.1f} % {square[name]}{note}" in said
+    pictures = [one for chunk in re.findall(r'id="pictures-\d+">(.*?)</script>', html) for one in json.loads(chunk)]
+    assert len(pictures) == 6
+    assert all(picture and len(crops) == 2 for picture, crops in pictures)
+    assert any(crops[0] for _, crops in pictures)
 
 
 def test_a_report_is_of_a_few_runs(tmp_path):

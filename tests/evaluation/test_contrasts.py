@@ -1,10 +1,12 @@
+import json
 from statistics import fmean
 
 import pytest
 from tests.evaluation.folders import make_run
 
-from foveate.evaluation.contrasts import differences_of, lines_of, measured, warnings_of
+from foveate.evaluation.contrasts import COMPARED, differences_of, lines_of, warnings_of
 from foveate.evaluation.records import read_runs
+from foveate.evaluation.statistics import bootstrap_interval, paired_interval
 
 
 @pytest.fixture
@@ -23,13 +25,19 @@ def test_differences_are_over_the_shared_questions_alone(make):
         {"count": 60, "model": "a", "skill": 0.2}, {"count": 60, "first": 20, "model": "b", "skill": 0.9}
     )
     [difference] = differences_of(runs)
-    before = {row["id"]: row["attempts"][0] for row in first}
-    pairs = [(before[row["id"]], row["attempts"][0]) for row in second if row["id"] in before]
-    kept = [(was["right"], now["right"]) for was, now in pairs if "failed" not in (was["stop"], now["stop"])]
+    before = {one.id: one for one in first}
+    pairs = [(before[one.id], one) for one in second if one.id in before]
     assert difference.questions == len(pairs) == 40
-    assert difference.figures["accuracy"].value == pytest.approx(fmean(now - was for was, now in kept))
-    assert difference.better == sum(now > was for was, now in kept)
-    assert difference.worse == sum(now < was for was, now in kept)
+    assert set(difference.figures) == set(COMPARED)
+    for name, figure in difference.figures.items():
+        read = [(was.figure(name), now.figure(name)) for was, now in pairs]
+        changes = [now - was for was, now in read if was is not None and now is not None]
+        assert figure.value == pytest.approx(fmean(changes))
+        of = bootstrap_interval if name in ("mean_iou", "box_area") else paired_interval
+        assert figure.interval == of(changes)
+    right = [(was.attempts[0].right, now.attempts[0].right) for was, now in pairs]
+    assert difference.better == right.count((False, True))
+    assert difference.worse == right.count((True, False))
     low, high = difference.figures["accuracy"].interval
     assert 0 < low < difference.figures["accuracy"].value < high
 
@@ -37,7 +45,10 @@ def test_differences_are_over_the_shared_questions_alone(make):
 def test_a_run_does_not_differ_from_itself(make):
     _, runs = make({"count": 50, "model": "a"}, {"count": 50, "model": "a"})
     [difference] = differences_of(runs)
-    assert all((figure.value, figure.interval) == (0, (0, 0)) for figure in difference.figures.values())
+    for name in ("accuracy", "iog30", "valid_boxes"):
+        low, high = difference.figures[name].interval
+        assert -0.15 < low < 0 < high < 0.15  # that no answer changed says nothing of questions that were not asked
+    assert {figure.value for figure in difference.figures.values()} == {0}
     assert all(line.best is None for line in lines_of(runs))
 
 
@@ -59,19 +70,27 @@ def test_best_is_marked_only_where_the_intervals_are_apart(make, skills, best):
         assert lines["visual_tokens"].best == 1 - best  # skill costs
 
 
-def test_right_answers_from_the_wrong_place_are_those_of_the_scores(make):
+def test_the_figures_are_those_of_the_scores(make, tmp_path):
     _, runs = make({"count": 80, "samples": 3})
-    [figure] = next(line.figures for line in lines_of(runs) if line.measure.name == "misplaced")
-    counts = [a for question in runs[0].questions for a in question.attempts if a.right and a.found is not None]
-    assert figure.value == pytest.approx(fmean(not attempt.found for attempt in counts))
-    assert figure.interval[0] < figure.value < figure.interval[1]
+    scores = json.loads((tmp_path / "0" / "scores.json").read_text())
+    figures = {line.measure.name: line.figures[0] for line in lines_of(runs)}
+    for name in COMPARED:
+        assert figures[name].value == scores["summary"][name]
+        assert list(figures[name].interval) == scores["summary"]["intervals"][name]
+    assert figures["misplaced"].value == scores["answers_and_places"]["wrong_place_among_right_answers"]
+    assert figures["misplaced"].interval[0] < figures["misplaced"].value < figures["misplaced"].interval[1]
+    assert figures["unparsed"].value == pytest.approx(scores["unparsed"] / 240)
+    assert scores["unparsed"] > 0
+    for name in ("tokens", "visual_tokens"):
+        assert figures[name].value == pytest.approx(scores[f"{name}_per_question"])
+    assert figures["seconds"].value == scores["seconds_per_question"]
 
 
-def test_what_got_no_reply_counts_for_nothing(make):
-    _, [run] = make({"count": 120})
-    failed = [question for question in run.questions if question.attempts[0].failed]
-    assert failed
-    assert {measured(question, "accuracy") for question in failed} == {None}
+def test_questions_without_a_reply_are_counted_where_there_are_any(make):
+    _, runs = make({"count": 18, "model": "a"}, {"count": 18, "model": "b", "failed": 0})
+    [line] = [line for line in lines_of(runs) if line.measure.name == "failed"]
+    assert [figure.value for figure in line.figures] == [0.1, 0]
+    assert "failed" not in {line.measure.name for line in lines_of(runs[1:])}
 
 
 def test_care_is_asked_for_where_it_is_due(make):

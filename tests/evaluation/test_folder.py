@@ -1,6 +1,7 @@
 """An evaluation folder: whatever moment the program was ended at, every question is asked and written down once."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -183,6 +184,34 @@ def test_other_questions_under_the_same_ids_are_noticed(tmp_path):
         run(EvaluationFolder(tmp_path, {}), Asked(), changed)
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "told"),
+    [
+        ("evaluation.json", lambda text: text[:50], r"evaluation\.json, line \d+: no JSON .*Name another folder"),
+        ("evaluation.json", lambda text: "{}", r"evaluation\.json: inputs: .*Name another folder"),
+        (
+            "questions.jsonl",
+            lambda text: text.replace('"right": ', '"right": "perhaps", "left": ', 1),
+            r"questions\.jsonl, line 1: attempts\.0\.right: .*Delete the line",
+        ),
+        ("questions.jsonl", lambda text: text.replace("\n", "}\n", 1), r"questions\.jsonl, line 1: no JSON"),
+        ("questions.jsonl", lambda text: text.replace("\n", "\n" + text, 1), r"line 2: .* is on line 1 already"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_mend(tmp_path, file, change, told):
+    run(EvaluationFolder(tmp_path, {}), Asked(), QUESTIONS[:2])
+    (tmp_path / file).write_text(change((tmp_path / file).read_text()))
+    with pytest.raises(EvaluationFolderError, match=told):
+        EvaluationFolder(tmp_path, {}).open()
+
+
+def test_what_a_later_version_wrote_besides_is_passed_over(tmp_path):
+    first = run(EvaluationFolder(tmp_path, {}), Asked(), QUESTIONS[:3], probed=True)
+    rows = tmp_path / "questions.jsonl"
+    rows.write_text(re.sub(r'"(right|id)":', r'"mood": "good", "\1":', rows.read_text()))
+    assert run(EvaluationFolder(tmp_path, {}), Asked(until=0), QUESTIONS[:3], probed=True).scored == first.scored
+
+
 def test_a_folder_is_of_one_evaluation(tmp_path):
     EvaluationFolder(tmp_path / "a", {"model": "tiny", "sampling": {"temperature": 0.0}}).open()
     EvaluationFolder(tmp_path / "a", {"model": "tiny", "sampling": {"temperature": 0.0}})
@@ -194,13 +223,6 @@ def test_a_folder_is_of_one_evaluation(tmp_path):
     (tmp_path / "b" / "thesis.tex").write_text("all of it")
     with pytest.raises(EvaluationFolderError, match="holds something that is no evaluation"):
         EvaluationFolder(tmp_path / "b", {})
-
-
-def test_a_note_that_was_cut_off_is_named(tmp_path):
-    EvaluationFolder(tmp_path, {"model": "tiny"}).open()
-    (tmp_path / "evaluation.json").write_text('{"inputs": {"mod')
-    with pytest.raises(EvaluationFolderError, match=r"evaluation\.json cannot be read"):
-        EvaluationFolder(tmp_path, {"model": "tiny"})
 
 
 def test_what_a_run_leaves_that_is_ended_while_it_begins_is_no_hindrance(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveate.evaluation import Checkpoint, account, gains
+from foveate.evaluation.gains import Checkpoint, account, gains
 
 rights = st.sampled_from([0.0, 1.0, None])
 pairs = st.lists(st.tuples(rights, rights), min_size=1, max_size=40)

@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from tests.evaluation.folders import make_run
 
 from foveate.evaluation.gallery import build_gallery, safe_json
 from foveate.evaluation.records import read_runs
+from foveate.jsonl import replace_rows
 
 
 @pytest.fixture
@@ -63,8 +65,8 @@ def test_every_question_is_there_once_with_each_runs_answer(runs):
 def test_one_id_for_two_questions_makes_two_cards(tmp_path):
     rows = make_run(tmp_path / "a", 4, model="a")
     make_run(tmp_path / "b", 4, model="b")
-    other = [{**row, "text": row["text"] + " Really?"} for row in rows[:1]] + rows[1:]
-    (tmp_path / "b" / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in other))
+    other = [replace(rows[0], text=rows[0].text + " Really?"), *rows[1:]]
+    replace_rows(tmp_path / "b" / "questions.jsonl", (row.to_json() for row in other))
     gallery = build_gallery(read_runs([tmp_path / "a", tmp_path / "b"]))
     assert [card["id"] for card in json.loads(gallery.data)["questions"]] == [
         "q00000",
@@ -120,9 +122,8 @@ def test_a_budget_is_kept_by_smaller_pictures_then_by_fewer(runs):
 
 def test_long_replies_are_cut_and_it_is_told(tmp_path):
     rows = make_run(tmp_path / "a", 40, pictures=False)
-    for row in rows:
-        row["attempts"][0]["texts"] = ["word " * 3000]
-    (tmp_path / "a" / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wordy = [replace(row, attempts=(replace(row.attempts[0], texts=("word " * 3000,)),)) for row in rows]
+    replace_rows(tmp_path / "a" / "questions.jsonl", (row.to_json() for row in wordy))
     runs = read_runs([tmp_path / "a"])
     gallery = build_gallery(runs, 600_000)
     assert len(gallery.data) <= 240_000

@@ -14,9 +14,9 @@ from tests.evaluation.policies import Policy
 from tests.scripted import ScriptedGenerator, question
 
 from foveate.context import Context
-from foveate.evaluation import Finding, Looking, Outcome, Probed, ProbeFigure, looking, probe_model
-from foveate.evaluation.looking import MARGIN, TITLES, Move
-from foveate.evaluation.probes import QUESTION_ONLY, SETTINGS, UNCHANGED
+from foveate.evaluation.looking import MARGIN, TITLES, Finding, Looking, Move, ProbeFigure, looking
+from foveate.evaluation.probes import QUESTION_ONLY, SETTINGS, UNCHANGED, Outcome, Probed
+from foveate.evaluation.probing import probe_model
 from foveate.evaluation.replacements import ALL, NEED_REGIONS
 from foveate.images import View
 from foveate.protocols import Direct, GroundThenAnswer, LocateThenAnswer, Protocol, ZoomTool

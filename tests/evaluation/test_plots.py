@@ -3,8 +3,8 @@ import math
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from foveate.evaluation.contrasts import Figure
 from foveate.evaluation.plots import BOTTOM, LEFT, RIGHT, TOP, draw_scatter, draw_thresholds, nice_ticks
+from foveate.evaluation.statistics import Estimate
 
 shares = st.floats(0, 1)
 
@@ -12,7 +12,7 @@ shares = st.floats(0, 1)
 @st.composite
 def figures(draw, values):
     low, value, high = sorted(draw(st.tuples(values, values, values)))
-    return Figure(value, (low, high))
+    return Estimate(value, (low, high))
 
 
 @given(st.lists(st.tuples(shares, shares), min_size=1, max_size=20))
@@ -39,9 +39,9 @@ def test_dots_with_their_intervals_stay_inside(runs):
 
 
 def test_a_run_without_a_cost_is_left_out_and_one_alone_is_no_chart():
-    some = Figure(0.5, (0.4, 0.6))
-    assert draw_scatter([Figure(10.0), None], [some, some]) is None
-    drawing = draw_scatter([Figure(10.0), None, Figure(20.0)], [some, some, some])
+    some = Estimate(0.5, (0.4, 0.6))
+    assert draw_scatter([Estimate(10.0), None], [some, some]) is None
+    drawing = draw_scatter([Estimate(10.0), None, Estimate(20.0)], [some, some, some])
     assert [dot.run for dot in drawing.dots] == [0, 2]
 
 

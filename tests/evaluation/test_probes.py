@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from statistics import fmean
 
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 from tests.evaluation.policies import (
     CARD,
     COLOURS,
@@ -28,21 +29,21 @@ from tests.scripted import ScriptedGenerator, completion
 
 from foveate.context import Context
 from foveate.episodes import Group, run_episodes
-from foveate.evaluation import (
-    ALL,
+from foveate.evaluation.probes import (
     CROP_ALONE,
     FULL_SHOWN,
+    PAPERS,
     QUESTION_ONLY,
     UNCHANGED,
     Outcome,
     Probed,
     Prober,
-    evaluate,
+    ProbeSet,
     probe,
     probe_figures,
 )
-from foveate.evaluation.probes import PAPERS, ProbeSet
-from foveate.evaluation.replacements import ReplacedCrop, noise
+from foveate.evaluation.replacements import ALL, ReplacedCrop, noise
+from foveate.evaluation.runner import evaluate
 from foveate.images import View
 from foveate.protocols import (
     Completion,
@@ -410,8 +411,8 @@ def test_neither_chunks_nor_an_interruption_change_a_value(at_once: int, done: i
     questions[3] = ask("outside", image=questions[3].image, choices={"A": "red"}, answer="A")
     groups = groups_of(policy, FULL_KEPT, *questions)
     whole = prober(policy, FULL_KEPT, seed=3).probe(groups)
-    rows = [one.to_json() for one in prober(policy, FULL_KEPT, seed=3, at_once=at_once).probe(groups[:done])]
-    journal = [Probed.from_json(json.loads(json.dumps(row))) for row in rows]
+    rows = [asdict(one) for one in prober(policy, FULL_KEPT, seed=3, at_once=at_once).probe(groups[:done])]
+    journal = [TypeAdapter(Probed).validate_python(json.loads(json.dumps(row))) for row in rows]
     later = prober(policy, FULL_KEPT, seed=3, at_once=at_once)
     for group, one in zip(groups, journal, strict=False):
         later.recall(group.question, one)

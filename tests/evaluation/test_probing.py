@@ -9,11 +9,13 @@ from tests.evaluation.policies import Policy, ask, from_crops, from_full_view
 from tests.scripted import ScriptedGenerator, completion
 
 from foveate.context import Context
-from foveate.evaluation import Finding, ModelLook, answers_of, directly, evaluate, gains, looking, probe_model
 from foveate.evaluation.folder import EvaluationFolder
+from foveate.evaluation.gains import gains
+from foveate.evaluation.looking import Finding, looking
 from foveate.evaluation.marking import Marker
 from foveate.evaluation.probes import CROP_ALONE, EVERY, QUESTION_ONLY, UNCHANGED
-from foveate.evaluation.runner import EvaluationError
+from foveate.evaluation.probing import ModelLook, answers_of, directly, probe_model
+from foveate.evaluation.runner import EvaluationError, evaluate
 from foveate.families import load
 from foveate.generators import LocalGenerator, Sampling
 from foveate.images import PixelBudget

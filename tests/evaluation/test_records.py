@@ -17,11 +17,11 @@ def _spoil(folder, line, text):
 def test_a_run_is_read_as_it_was_written(tmp_path):
     rows = make_run(tmp_path / "a", 9)
     [run] = read_runs([tmp_path / "a"])
-    assert [question.id for question in run.questions] == [row["id"] for row in rows]
-    assert [question.attempts[0].right for question in run.questions] == [row["attempts"][0]["right"] for row in rows]
+    assert list(run.questions) == rows
+    assert [question.seconds for question in run.questions] == [row.seconds for row in rows]
     assert run.scores.model == "base"
     assert not run.cut
-    assert set(run.pictures()) == {row["id"] for row in rows}
+    assert set(run.pictures()) == {row.id for row in rows}
 
 
 def test_a_half_written_last_line_is_left_out_and_told(tmp_path):
@@ -36,24 +36,35 @@ def test_a_half_written_last_line_is_left_out_and_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("change", "told"),
     [
-        ('{"id": "x", "te', "no JSON"),
-        ('{"id": "x", "text": "t", "expected": "A", "attempts": []}', "attempts"),
-        ('{"id": "x", "text": "t", "expected": "A", "attempts": [{"right": "perhaps", "stop": "answered"}]}', "right"),
-        ("[" * 5000, "no JSON"),
+        (lambda row: json.dumps(row)[:40], r"no JSON \(.*\)"),
+        (lambda row: json.dumps({**row, "attempts": []}), "attempts: "),
+        (lambda row: json.dumps({**row, "attempts": [{**row["attempts"][0], "right": "?"}]}), r"attempts\.0\.right: "),
+        (lambda row: json.dumps({name: row[name] for name in row if name != "expected"}), "expected: "),
+        (lambda row: json.dumps({**row, "seconds": float("nan")}), "no JSON"),
+        (lambda row: "[" * 5000, "no JSON"),
     ],
 )
-def test_a_broken_line_is_named_with_its_mend(tmp_path, text, told):
-    make_run(tmp_path / "a", 5)
-    _spoil(tmp_path / "a", 3, text)
+def test_a_broken_line_is_named_with_its_mend(tmp_path, change, told):
+    rows = make_run(tmp_path / "a", 5)
+    _spoil(tmp_path / "a", 3, change(json.loads(json.dumps(rows[2].to_json()))))
     with pytest.raises(EvaluationFolderError, match=rf"questions\.jsonl, line 3: .*{told}.*Delete the line"):
         read_runs([tmp_path / "a"])
 
 
+def test_what_a_later_version_writes_besides_is_passed_over(tmp_path):
+    rows = make_run(tmp_path / "a", 5, mood="good")
+    row = rows[2].to_json()
+    more = {**row, "mood": "good", "attempts": [{**row["attempts"][0], "mood": "good"}]}
+    _spoil(tmp_path / "a", 3, json.dumps(more))
+    [run] = read_runs([tmp_path / "a"])
+    assert list(run.questions) == rows
+
+
 def test_a_question_that_stands_twice_is_named(tmp_path):
     rows = make_run(tmp_path / "a", 5)
-    _spoil(tmp_path / "a", 4, json.dumps(rows[1]))
+    _spoil(tmp_path / "a", 4, json.dumps(rows[1].to_json()))
     with pytest.raises(EvaluationFolderError, match=r"line 4: question 'q00001' is on line 2 already"):
         read_runs([tmp_path / "a"])
 

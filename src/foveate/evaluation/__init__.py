@@ -2,28 +2,14 @@
 
 from foveate.evaluation.comparison import write_comparison
 from foveate.evaluation.curves import grounding_curves
-from foveate.evaluation.folder import EvaluationFolder
-from foveate.evaluation.gains import Checkpoint, Gains, Progress, account, gains
-from foveate.evaluation.grounding import Grounding, best_iou, grounding_of, iog_hit, valid_boxes
-from foveate.evaluation.joint import JointTable, overall
-from foveate.evaluation.looking import Finding, Looking, ProbeFigure, Verdict, looking
-from foveate.evaluation.official import Figure, Official, official
-from foveate.evaluation.pictures import annotated, data_url, thumbnail, thumbnails_of
-from foveate.evaluation.probes import (
-    CROP_ALONE,
-    FULL_SHOWN,
-    QUESTION_ONLY,
-    UNCHANGED,
-    Outcome,
-    Probed,
-    Prober,
-    ProbeSet,
-    probe,
-    probe_figures,
-)
-from foveate.evaluation.probing import ModelLook, answers_of, directly, probe_model
-from foveate.evaluation.replacements import ALL, NEED_REGIONS, REPLACEMENTS, ReplacedCrop, Replacement
-from foveate.evaluation.report import Case, first_cases, write_report
+from foveate.evaluation.folder import EvaluationFolder, EvaluationFolderError
+from foveate.evaluation.grounding import best_iou, iog_hit
+from foveate.evaluation.joint import JointTable
+from foveate.evaluation.looking import Looking, looking
+from foveate.evaluation.official import official
+from foveate.evaluation.probes import Probed, Prober, ProbeSet, probe
+from foveate.evaluation.probing import ModelLook, probe_model
+from foveate.evaluation.report import Case, write_report
 from foveate.evaluation.runner import Evaluation, EvaluationError, evaluate
 from foveate.evaluation.scores import write_scores
 from foveate.evaluation.scoring import FIGURES, Attempt, Scored, Summary
@@ -31,62 +17,31 @@ from foveate.evaluation.statistics import bootstrap_interval
 from foveate.protocols.answers import extract_choice
 
 __all__ = [
-    "ALL",
-    "CROP_ALONE",
     "FIGURES",
-    "FULL_SHOWN",
-    "NEED_REGIONS",
-    "QUESTION_ONLY",
-    "REPLACEMENTS",
-    "UNCHANGED",
     "Attempt",
     "Case",
-    "Checkpoint",
     "Evaluation",
     "EvaluationError",
     "EvaluationFolder",
-    "Figure",
-    "Finding",
-    "Gains",
-    "Grounding",
+    "EvaluationFolderError",
     "JointTable",
     "Looking",
     "ModelLook",
-    "Official",
-    "Outcome",
-    "ProbeFigure",
     "ProbeSet",
     "Probed",
     "Prober",
-    "Progress",
-    "ReplacedCrop",
-    "Replacement",
     "Scored",
     "Summary",
-    "Verdict",
-    "account",
-    "annotated",
-    "answers_of",
     "best_iou",
     "bootstrap_interval",
-    "data_url",
-    "directly",
     "evaluate",
     "extract_choice",
-    "first_cases",
-    "gains",
     "grounding_curves",
-    "grounding_of",
     "iog_hit",
     "looking",
     "official",
-    "overall",
     "probe",
-    "probe_figures",
     "probe_model",
-    "thumbnail",
-    "thumbnails_of",
-    "valid_boxes",
     "write_comparison",
     "write_report",
     "write_scores",

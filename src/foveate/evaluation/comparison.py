@@ -10,10 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from foveate.evaluation import plots
-from foveate.evaluation.contrasts import Difference, Line, differences_of, lines_of, warnings_of
+from foveate.evaluation.contrasts import COMPARED, Difference, Line, differences_of, lines_of, warnings_of
 from foveate.evaluation.exhibits import (
     category_charts,
     cost_scatter,
@@ -25,7 +23,9 @@ from foveate.evaluation.exhibits import (
 )
 from foveate.evaluation.folder import EvaluationFolderError
 from foveate.evaluation.gallery import PAGE_BYTES, build_gallery
-from foveate.evaluation.records import OfficialFigure, Recorded, read_runs
+from foveate.evaluation.official import Figure
+from foveate.evaluation.records import Recorded, read_runs
+from foveate.evaluation.templating import template
 from foveate.evaluation.wording import counted, figure_text, interval_text, link_of, points, signed
 
 MOST_RUNS = 6
@@ -35,9 +35,7 @@ _STOPS = {
     "unparsed": "answer unreadable",
     "no_region": "no usable box",
     "out_of_calls": "out of calls",
-    "failed": "no reply",
 }
-_FIGURES_OF_DIFFERENCES = ("accuracy", "iog30", "mean_iou", "box_area", "valid_boxes")
 
 
 def write_comparison(
@@ -66,7 +64,7 @@ def write_comparison(
     lines, differences = lines_of(runs), differences_of(runs)
     gallery = build_gallery(runs, page_bytes)
     script = "\n".join(_asset(name) for name in ("filter.js", "gallery.js"))
-    html = _template().render(
+    html = template("comparison.html.j2").render(
         title=title or _listed([run.name for run in runs]),
         lead=_lead(runs, gallery.questions),
         findings=_findings(runs, differences),
@@ -94,14 +92,6 @@ def write_comparison(
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html, encoding="utf-8", errors="replace")  # what a shell passes on may be no text
     return page
-
-
-def _template() -> Any:
-    loader = PackageLoader("foveate.evaluation", "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("comparison.html.j2")
 
 
 def _asset(name: str) -> str:
@@ -168,7 +158,7 @@ def _row(line: Line, runs: int) -> dict[str, Any]:
 
 
 def _compared(lines: Sequence[Line]) -> list[Line]:
-    return [line for line in lines if line.measure.name in _FIGURES_OF_DIFFERENCES]
+    return [line for line in lines if line.measure.name in COMPARED]
 
 
 def _difference_row(one: Difference, lines: Sequence[Line]) -> dict[str, Any]:
@@ -205,7 +195,7 @@ def _official(runs: Sequence[Recorded]) -> list[dict[str, Any]]:
     return [{"name": name, "rows": list(rows.items())} for name, rows in tables.items()]
 
 
-def _share(figure: OfficialFigure) -> str:
+def _share(figure: Figure) -> str:
     if figure.value is None:
         return "\u2013"
     low, high = figure.interval or (None, None)

@@ -4,20 +4,24 @@ questions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
 import numpy as np
 
-from foveate.evaluation.records import AttemptRow, QuestionRecord, Recorded
-from foveate.evaluation.scoring import FIGURES
-from foveate.evaluation.statistics import Interval, bootstrap_interval
-from foveate.protocols.base import StopReason
+from foveate.evaluation.joint import JointTable
+from foveate.evaluation.records import Recorded
+from foveate.evaluation.scoring import FIGURES, Scored
+from foveate.evaluation.statistics import Estimate, bootstrap_interval, paired_interval
 
 Key = tuple[str, str, str]
 """A question's id, text and expected answer."""
+COMPARED = ("accuracy", "iog30", "mean_iou", "box_area", "valid_boxes")
+"""The figures of which differences are shown."""
+_RIGHT_OR_WRONG = ("accuracy", "iog30", "valid_boxes")
+"""Those of which one question can change by 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +62,11 @@ MEASURES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A value with its 95 % interval over questions, where there is one."""
-
-    value: float
-    interval: Interval | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
     """A measure's figures, one per run, None where undefined; `best` is the run that is told apart as best."""
 
     measure: Measure
-    figures: tuple[Figure | None, ...]
+    figures: tuple[Estimate | None, ...]
     best: int | None
 
 
@@ -80,16 +76,21 @@ class Difference:
 
     Attributes:
         questions: how many they share.
-        figures: by measure, each over the shared questions for which both have it.
+        figures: those of `COMPARED`, each over the shared questions for which both have it.
         better, worse: on how many questions `second` is more, or less, often right.
     """
 
     first: int
     second: int
     questions: int
-    figures: dict[str, Figure]
+    figures: dict[str, Estimate]
     better: int
     worse: int
+
+
+def key_of(question: Scored) -> Key:
+    """Equal for the same question of two runs; an id alone may stand for another question in other data."""
+    return question.id, question.text, question.expected
 
 
 def lines_of(runs: Sequence[Recorded]) -> list[Line]:
@@ -115,7 +116,7 @@ def warnings_of(runs: Sequence[Recorded]) -> list[str]:
     """What makes these runs hard to compare, in plain words."""
     said = []
     hashes = {run.scores.setup.get("data_sha256") for run in runs}
-    asked = [{question.key for question in run.questions} for run in runs]
+    asked = [set(map(key_of, run.questions)) for run in runs]
     shared = len(set.intersection(*asked))
     if any(keys != asked[0] for keys in asked):
         counts = ", ".join(f"{run.name}: {len(keys):,}" for run, keys in zip(runs, asked, strict=True))
@@ -141,75 +142,41 @@ def warnings_of(runs: Sequence[Recorded]) -> list[str]:
     return said
 
 
-def probe_figure(run: Recorded, name: str) -> Figure | None:
-    """The accuracy under a probe, as it was summed up."""
-    probe = run.scores.probes.get(name)
-    return None if probe is None or probe.accuracy is None else Figure(probe.accuracy, probe.interval)
-
-
-def measured(question: QuestionRecord, name: str) -> float | None:
-    """A question's mean of a figure over the attempts for which it is defined; None when there are none."""
-    values = [value for attempt in question.attempts if (value := _READ[name](attempt)) is not None]
-    return fmean(values) if values else None
-
-
-def _look(name: str) -> Callable[[AttemptRow], float | None]:
-    def read(attempt: AttemptRow) -> float | None:
-        value = None if attempt.failed else getattr(attempt.grounding, name)
-        return None if value is None else float(value)
-
-    return read
-
-
-_READ: dict[str, Callable[[AttemptRow], float | None]] = {
-    "accuracy": lambda attempt: None if attempt.failed else float(attempt.right),
-    **{name: _look(name) for name in FIGURES if name != "accuracy"},
-    "unparsed": lambda attempt: float(attempt.stop == StopReason.UNPARSED),
-}
-
-
-def _figure(run: Recorded, name: str) -> Figure | None:
+def _figure(run: Recorded, name: str) -> Estimate | None:
     summary = run.scores.summary
     if name in FIGURES:
-        value = getattr(summary, name)
-        return None if value is None else Figure(value, summary.intervals.get(name))
+        value = summary.figure(name)
+        return None if value is None else Estimate(value, summary.intervals.get(name))
     match name:
         case "misplaced":
             return _misplaced(run.questions)
         case "failed":
-            return Figure(run.scores.failed / (run.scores.failed + summary.questions))
+            return Estimate(run.scores.failed / (run.scores.failed + summary.questions))
         case "seconds":
-            return None if run.scores.seconds_per_question is None else Figure(run.scores.seconds_per_question)
-        case "tokens":
-            return _mean([sum(attempt.tokens for attempt in question.attempts) for question in run.questions])
-        case "visual_tokens":
-            read = [[attempt.visual_tokens for attempt in question.attempts] for question in run.questions]
-            return _mean([sum(tokens) for one in read if len(tokens := [t for t in one if t is not None]) == len(one)])
-    return _mean([value for question in run.questions if (value := measured(question, name)) is not None])
+            return None if run.scores.seconds_per_question is None else Estimate(run.scores.seconds_per_question)
+        case "unparsed":
+            values = [question.figure(name) or 0.0 for question in run.questions]
+        case _:
+            values = [sum(getattr(attempt, name) for attempt in question.attempts) for question in run.questions]
+    return Estimate(fmean(values), bootstrap_interval(values))
 
 
-def _mean(values: Sequence[float]) -> Figure | None:
-    return Figure(fmean(values), bootstrap_interval(values)) if values else None
-
-
-def _misplaced(questions: Sequence[QuestionRecord]) -> Figure | None:
+def _misplaced(questions: Sequence[Scored]) -> Estimate | None:
     """Share of the right answers that pointed at a wrong place, resampled by question: a ratio of two sums."""
-    counts = [
-        (sum(attempt.found is False for attempt in right), len(right))
-        for question in questions
-        if (right := [attempt for attempt in question.attempts if attempt.right and attempt.found is not None])
-    ]
+    tables = [JointTable.of((one.right, one.grounding.iog30) for one in question.attempts) for question in questions]
+    counts = [(table.wrong_box_right_answer, table.right_box_right_answer) for table in tables]
+    counts = [count for count in counts if any(count)]
     if not counts:
         return None
     wrong, right = np.asarray(counts, dtype=np.float64).T
     rng = np.random.default_rng(0)
     picks = (rng.integers(len(counts), size=len(counts)) for _ in range(2000))
-    low, high = np.quantile([wrong[pick].sum() / right[pick].sum() for pick in picks], [0.025, 0.975])
-    value = float(wrong.sum() / right.sum())
-    return Figure(value, (min(float(low), value), max(float(high), value)))
+    low, high = np.quantile([wrong[i].sum() / (wrong[i] + right[i]).sum() for i in picks], [0.025, 0.975])
+    value = float(wrong.sum() / (wrong + right).sum())
+    return Estimate(value, (min(float(low), value), max(float(high), value)))
 
 
-def _best(figures: Sequence[Figure | None], better: int) -> int | None:
+def _best(figures: Sequence[Estimate | None], better: int) -> int | None:
     """The run whose interval lies beyond all others'; None where none does, or where more is not better."""
     known = [(i, figure.interval) for i, figure in enumerate(figures) if figure and figure.interval]
     if not better or len(known) < 2 or len(known) < sum(figure is not None for figure in figures):
@@ -220,15 +187,16 @@ def _best(figures: Sequence[Figure | None], better: int) -> int | None:
 
 
 def _difference(i: int, first: Recorded, j: int, second: Recorded) -> Difference | None:
-    before: dict[Key, QuestionRecord] = {question.key: question for question in first.questions}
-    pairs = [(before[question.key], question) for question in second.questions if question.key in before]
+    before = {key_of(question): question for question in first.questions}
+    pairs = [(was, question) for question in second.questions if (was := before.get(key_of(question)))]
     if not pairs:
         return None
     figures, changes = {}, {}
-    for name in FIGURES:
-        read = [(measured(was, name), measured(now, name)) for was, now in pairs]
+    for name in COMPARED:
+        read = [(was.figure(name), now.figure(name)) for was, now in pairs]
         changes[name] = [now - was for was, now in read if was is not None and now is not None]
-        if figure := _mean(changes[name]):
-            figures[name] = figure
+        if changes[name]:
+            interval = paired_interval if name in _RIGHT_OR_WRONG else bootstrap_interval
+            figures[name] = Estimate(fmean(changes[name]), interval(changes[name]))
     right = changes["accuracy"]
     return Difference(i, j, len(pairs), figures, sum(c > 0 for c in right), sum(c < 0 for c in right))

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from foveate.evaluation import plots
-from foveate.evaluation.contrasts import Figure, Line, probe_figure
+from foveate.evaluation.contrasts import Line
 from foveate.evaluation.grounding import IOG_THRESHOLD
-from foveate.evaluation.records import Recorded, SummaryRecord
+from foveate.evaluation.joint import JointTable
+from foveate.evaluation.looking import TITLES
+from foveate.evaluation.probes import UNCHANGED
+from foveate.evaluation.records import ProbeRecord, Recorded
+from foveate.evaluation.scoring import Summary
+from foveate.evaluation.statistics import Estimate
 from foveate.evaluation.wording import counted, link_of, points, signed
-
-_PROBES = {
-    "unchanged": "Unchanged",
-    "crop_alone": "The crop alone",
-    "noise": "Noise",
-    "true_crop": "The true region\u2019s crop",
-    "random_crop": "A crop of a random place",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,45 +61,48 @@ class Square:
 
 def place_square(i: int, run: Recorded, runs: int) -> Square | None:
     """Answers against places, each field a link to its questions; None where no place is known."""
-    counts = {(right, found): 0 for right in (True, False) for found in (True, False)}
-    for attempt in (attempt for question in run.questions for attempt in question.attempts):
-        if attempt.found is not None:
-            counts[attempt.right, attempt.found] += 1
-    total = sum(counts.values())
-    if not total:
+    attempts = (attempt for question in run.questions for attempt in question.attempts)
+    table = JointTable.of((attempt.right, attempt.grounding.iog30) for attempt in attempts)
+    if not table.attempts:
         return None
 
-    def cell(right: bool, found: bool) -> Cell:
-        link = f"answer={_word(right)}&place={_word(found)}"
-        count = counts[right, found]
-        return _cell(count, total, link=link_of(i, runs, link) if count else "")
+    def cell(count: int, link: str) -> Cell:
+        return _cell(count, table.attempts, link=link_of(i, runs, link) if count else "")
 
     return Square(
         i,
         run.name,
-        f"of {counted(total, 'attempt')} at questions with a true region",
+        f"of {counted(table.attempts, 'attempt')} at questions with a true region",
         ("right place", "wrong place"),
         (
-            ("right answer", (cell(True, True), cell(True, False))),
-            ("wrong answer", (cell(False, True), cell(False, False))),
+            (
+                "right answer",
+                (
+                    cell(table.right_box_right_answer, "answer=right&place=right"),
+                    cell(table.wrong_box_right_answer, "answer=right&place=wrong"),
+                ),
+            ),
+            (
+                "wrong answer",
+                (
+                    cell(table.right_box_wrong_answer, "answer=wrong&place=right"),
+                    cell(table.wrong_box_wrong_answer, "answer=wrong&place=wrong"),
+                ),
+            ),
         ),
     )
-
-
-def _word(right: bool) -> str:
-    return "right" if right else "wrong"
 
 
 def gain_square(i: int, run: Recorded) -> Square | None:
     """Right with looking closer against right without; None where it was not measured."""
     counts = run.scores.gain_harm
-    total = counts and counts.both + counts.gain + counts.harm + counts.neither
-    if not counts or not total:
+    if not counts or not counts.questions:
         return None
+    total = counts.questions
     return Square(
         i,
         run.name,
-        f"of {counted(round(total), 'question')}" if total > 1 else "shares of the questions",
+        f"of {counted(total, 'question')}",
         ("right without", "wrong without"),
         (
             ("right with it", (_cell(counts.both, total), _cell(counts.gain, total, "gained"))),
@@ -111,9 +111,9 @@ def gain_square(i: int, run: Recorded) -> Square | None:
     )
 
 
-def _cell(count: float, total: float, note: str = "", link: str = "") -> Cell:
+def _cell(count: int, total: int, note: str = "", link: str = "") -> Cell:
     share = 100 * count / total
-    return Cell(round(share, 1), f"{share:.1f} %", f"{count:,.0f}" if total > 1 else "", note, link)
+    return Cell(round(share, 1), f"{share:.1f} %", f"{count:,}", note, link)
 
 
 def threshold_charts(runs: Sequence[Recorded]) -> list[tuple[str, plots.Thresholds]]:
@@ -131,45 +131,50 @@ def category_charts(runs: Sequence[Recorded]) -> list[tuple[str, list[Bars]]]:
     if len(names) < 2:
         return []
 
-    def figure(summary: SummaryRecord | None, name: str) -> Figure | None:
-        value = getattr(summary, name) if summary else None
-        return None if value is None else Figure(value, summary.intervals.get(name) if summary else None)
+    def figure(summary: Summary | None, name: str) -> Estimate | None:
+        value = summary.figure(name) if summary else None
+        return None if summary is None or value is None else Estimate(value, summary.intervals.get(name))
 
     charts = []
     for name, title in (("accuracy", "Right answers"), ("iog30", "Looked in the right place")):
         groups = []
         for category in names:
             found = [run.scores.by_category.get(category) for run in runs]
-            counts = sorted({summary.questions for summary in found if summary})
-            fewest = "" if len(counts) == 1 else f"{counts[0]:,} to "
-            asked = fewest + counted(counts[-1], "question")
             bars = _bars([figure(summary, name) for summary in found])
             if bars:
-                groups.append(Bars(category or "(none)", asked, bars))
+                groups.append(Bars(category or "(none)", _asked(found), bars))
         if groups:
             charts.append((title, groups))
     return charts
 
 
 def probe_bars(runs: Sequence[Recorded]) -> list[Bars]:
-    """The accuracy under each probe that some run has, unchanged first."""
-    names = list(dict.fromkeys(name for run in runs for name in run.scores.probes))
-    names.sort(key=lambda name: name != "unchanged")
+    """The accuracy under each probe that some run has, in the order of `TITLES`."""
+    named = {name for run in runs for name in run.scores.probes}
     groups = []
-    for name in names:
+    for name in [*(known for known in TITLES if known in named), *sorted(named - TITLES.keys())]:
         found = [run.scores.probes.get(name) for run in runs]
-        title = next((probe.title for probe in found if probe and probe.title), None) or _PROBES.get(name, name)
         changes = [
-            "" if probe is None or probe.change is None or name == "unchanged" else f" ({points(probe.change)})"
+            "" if probe is None or probe.change is None or name == UNCHANGED else f" ({points(probe.change)})"
             for probe in found
         ]
-        bars = _bars([probe_figure(run, name) for run in runs], changes)
+        bars = _bars(list(map(_under, found)), changes)
         if bars:
-            groups.append(Bars(title, "", bars))
+            groups.append(Bars(TITLES.get(name, name), _asked(found), bars))
     return groups
 
 
-def _bars(figures: Sequence[Figure | None], more: Sequence[str] = ()) -> tuple[Bar, ...]:
+def _under(probe: ProbeRecord | None) -> Estimate | None:
+    return None if probe is None or probe.accuracy is None else Estimate(probe.accuracy, probe.interval)
+
+
+def _asked(found: Sequence[Summary | ProbeRecord | None]) -> str:
+    """Of how many questions figures are, where runs differ from the fewest to the most."""
+    counts = sorted({one.questions for one in found if one and one.questions})
+    return ("" if len(counts) == 1 else f"{counts[0]:,} to ") + counted(counts[-1], "question")
+
+
+def _bars(figures: Sequence[Estimate | None], more: Sequence[str] = ()) -> tuple[Bar, ...]:
     bars = []
     for i, figure in enumerate(figures):
         if figure:
@@ -188,11 +193,10 @@ def dependences(runs: Sequence[Recorded]) -> Iterator[dict[str, Any]]:
             said = [] if found.value is None else [f"Look dependence {signed(found.value)}"]
             if said and found.interval:
                 said.append(f"95 % interval {signed(found.interval[0])} to {signed(found.interval[1])}")
-            verdict = found.verdict
             yield {
                 "run": i,
-                "title": verdict.title if verdict else "No verdict",
-                "because": verdict.because if verdict else "",
+                "title": found.verdict.title,
+                "because": found.verdict.because,
                 "value": ", ".join(said),
             }
 

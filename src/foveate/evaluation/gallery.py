@@ -12,9 +12,11 @@ from typing import Any
 
 from PIL import Image
 
-from foveate.evaluation.contrasts import Key
+from foveate.evaluation.contrasts import Key, key_of
 from foveate.evaluation.pictures import thumbnail
-from foveate.evaluation.records import AttemptRow, Corners, QuestionRecord, Recorded
+from foveate.evaluation.records import Recorded
+from foveate.evaluation.scoring import Scored
+from foveate.regions import Corners, Size
 
 PAGE_BYTES = 15_000_000
 """No page is larger: such a file still opens at once and can be sent by mail."""
@@ -61,8 +63,8 @@ class Gallery:
 class _Card:
     """A question, and each run's row of it."""
 
-    question: QuestionRecord
-    rows: tuple[QuestionRecord | None, ...]
+    question: Scored
+    rows: tuple[Scored | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,10 @@ def safe_json(value: object) -> str:
 
 
 def _cards(runs: Sequence[Recorded]) -> list[_Card]:
-    rows: dict[Key, list[QuestionRecord | None]] = {}
+    rows: dict[Key, list[Scored | None]] = {}
     for i, run in enumerate(runs):
         for question in run.questions:
-            rows.setdefault(question.key, [None] * len(runs))[i] = question
+            rows.setdefault(key_of(question), [None] * len(runs))[i] = question
     return [_Card(next(row for row in found if row), tuple(found)) for found in rows.values()]
 
 
@@ -152,28 +154,24 @@ def _card(card: _Card, longest: int) -> dict[str, Any]:
     }
 
 
-def _answer(row: QuestionRecord, size: tuple[float, float] | None, longest: int) -> dict[str, Any]:
+def _answer(row: Scored, size: Size | None, longest: int) -> dict[str, Any]:
     first = row.attempts[0]
+    covered = first.grounding.iog30
     return {
-        "state": "failed" if first.failed else "right" if first.right else "wrong",
-        "place": {None: "unknown", True: "right", False: "wrong"}[first.found],
+        "state": "right" if first.right else "wrong",
+        "place": "unknown" if covered is None else "right" if covered == 1 else "wrong",
         "stop": first.stop,
         "answer": None if first.answer is None else _cut(first.answer, longest),
         "boxes": [place for box in first.boxes[:_BOXES] if (place := _place(box, size))],
         "texts": [_cut(text, longest) for text in first.texts],
         "problems": list(first.problems),
-        "costs": _costs(first),
+        "costs": f"{first.tokens:,} tokens written, {first.visual_tokens:,} visual tokens read",
         "right": sum(attempt.right for attempt in row.attempts),
         "attempts": len(row.attempts),
     }
 
 
-def _costs(attempt: AttemptRow) -> str:
-    seen = "" if attempt.visual_tokens is None else f", {attempt.visual_tokens:,.0f} visual tokens read"
-    return f"{attempt.tokens:,.0f} tokens written{seen}"
-
-
-def _place(box: Corners, size: tuple[float, float] | None) -> list[float] | None:
+def _place(box: Corners, size: Size | None) -> list[float] | None:
     """left, top, width and height in percent of the picture; None for what is not on it."""
     if size is None or min(size) <= 0:
         return None

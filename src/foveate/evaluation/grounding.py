@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from foveate.episodes import Episode, Group
 from foveate.questions.schema import Question, Region
 from foveate.regions import Box, iog, iou
+
+if TYPE_CHECKING:
+    from foveate.episodes import Episode, Group
 
 IOG_THRESHOLD = 0.3
 """A region counts as found when some box covers more than this share of it (arXiv 2602.23615)."""

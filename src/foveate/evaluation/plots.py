@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foveate.evaluation.contrasts import Figure
+from foveate.evaluation.statistics import Estimate
 
 WIDTH, HEIGHT = 440, 270
 """Of a drawing, in its own units."""
@@ -72,7 +72,7 @@ def draw_thresholds(curves: Sequence[Sequence[tuple[float, float]]], usual: floa
     return Thresholds(axes, drawn, None if usual is None else _x(usual, 0, 1), said) if drawn else None
 
 
-def draw_scatter(costs: Sequence[Figure | None], shares: Sequence[Figure | None]) -> Scatter | None:
+def draw_scatter(costs: Sequence[Estimate | None], shares: Sequence[Estimate | None]) -> Scatter | None:
     """Runs by cost (from left to right) and share (upwards), each where it has both; None with fewer than two."""
     known = [(i, x, y) for i, (x, y) in enumerate(zip(costs, shares, strict=True)) if x and y]
     if len(known) < 2:
@@ -111,7 +111,7 @@ def nice_ticks(values: Sequence[float], within: tuple[float, float] | None = Non
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def _ends(figure: Figure) -> tuple[float, float]:
+def _ends(figure: Estimate) -> tuple[float, float]:
     return figure.interval or (figure.value, figure.value)
 
 

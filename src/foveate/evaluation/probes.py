@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from itertools import islice
@@ -120,23 +120,6 @@ class Probed:
     regions: bool
     crops: Crops | None = None
     problem: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """A row that can be journaled; `from_json` reads it."""
-        return {**asdict(self), "outcome": self.outcome.value, "right": dict(self.right)}
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Probed:
-        """The inverse of `to_json`.
-
-        Raises:
-            KeyError: something is missing in the row.
-            ValueError: an unknown outcome.
-        """
-        made = row["crops"]
-        crops = made and Crops(made["picture"], tuple((tuple(box), tuple(size)) for box, size in made["places"]))
-        names = ("id", "right", "guess", "full_image", "regions", "problem")
-        return cls(**{name: row[name] for name in names}, outcome=Outcome(row["outcome"]), crops=crops)
 
     def counted(self, name: str) -> float | None:
         """The value where every question counts, whatever became of it, as `probe` gives it."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from foveate.episodes import Episode
@@ -17,6 +16,7 @@ from foveate.evaluation.grounding import IOG_THRESHOLD, iog_hit
 from foveate.evaluation.pictures import data_url
 from foveate.evaluation.runner import Evaluation
 from foveate.evaluation.scoring import Summary
+from foveate.evaluation.templating import template
 from foveate.images import View, open_image
 from foveate.protocols.base import StopReason
 from foveate.questions.schema import Question
@@ -145,8 +145,7 @@ def write_report(
     scenes = [_scene(number, case) for number, case in enumerate(cases, start=1)]
     shown_well = [s for s in scenes if s["after"].right and s["after"].found and len(s["after"].crops) == 1]
     example = shown_well[0] if shown_well else None
-    template = _environment().get_template("report.html.j2")
-    html = template.render(
+    html = template("report.html.j2").render(
         title=title,
         decodings=list(before),
         headline=_headline(before, after),
@@ -165,16 +164,6 @@ def write_report(
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(html, encoding="utf-8")
     return report
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("foveate.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _headline(before: Mapping[str, Summary], after: Mapping[str, Summary]) -> list[dict[str, str]]:

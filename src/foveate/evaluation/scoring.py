@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from foveate.episodes import Episode
+from pydantic import Field, TypeAdapter
+
 from foveate.evaluation.grounding import Grounding, measured
-from foveate.evaluation.marking import Mark
 from foveate.evaluation.probes import Probed
 from foveate.evaluation.statistics import Interval, bootstrap_interval
+from foveate.protocols.base import StopReason
 from foveate.questions.schema import Question
+from foveate.regions import Corners
 
-Corners = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels of the original."""
+if TYPE_CHECKING:
+    from foveate.episodes import Episode
+    from foveate.evaluation.marking import Mark
 
 FIGURES = ("accuracy", "iog30", "mean_iou", "box_area", "boxes", "valid_boxes")
 """The figures of a summary, in the order in which they are shown."""
@@ -47,8 +50,15 @@ class Attempt:
     judged: bool = False
 
     def figure(self, name: str) -> float | None:
-        """A figure of `FIGURES`; None where it is undefined."""
-        value = self.right if name == "accuracy" else getattr(self.grounding, name)
+        """A figure of `FIGURES`, or `unparsed`: whether no answer could be read; None where it is undefined."""
+        value: float | None
+        match name:
+            case "accuracy":
+                value = self.right
+            case "unparsed":
+                value = self.stop == StopReason.UNPARSED
+            case _:
+                value = getattr(self.grounding, name)
         return None if value is None else float(value)
 
 
@@ -68,7 +78,7 @@ class Scored:
     id: str
     category: str | None
     expected: str
-    attempts: tuple[Attempt, ...]
+    attempts: Annotated[tuple[Attempt, ...], Field(min_length=1)]
     text: str = ""
     choices: Mapping[str, str] | None = None
     regions: tuple[tuple[Corners, ...], ...] = ()
@@ -84,42 +94,12 @@ class Scored:
         return fmean(values) if values else None
 
     def to_json(self) -> dict[str, Any]:
-        """As a row of a JSONL file."""
-        return {**asdict(self), "probed": self.probed and self.probed.to_json()}
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Scored:
-        """The value that `to_json` wrote.
-
-        Raises:
-            TypeError: a key is missing or unknown.
-        """
-        attempts = tuple(
-            Attempt(
-                **{
-                    **attempt,
-                    "grounding": Grounding(**attempt["grounding"]),
-                    "boxes": _corners(attempt["boxes"]),
-                    "texts": tuple(attempt["texts"]),
-                    "problems": tuple(attempt["problems"]),
-                }
-            )
-            for attempt in row["attempts"]
-        )
-        size = row["image_size"]
-        return cls(
-            **{
-                **row,
-                "attempts": attempts,
-                "regions": tuple(_corners(levels) for levels in row["regions"]),
-                "probed": row["probed"] and Probed.from_json(row["probed"]),
-                "image_size": None if size is None else (size[0], size[1]),
-            }
-        )
+        """As a row of a JSONL file; `SCORED` reads it."""
+        return asdict(self)
 
 
-def _corners(boxes: Sequence[Sequence[float]]) -> tuple[Corners, ...]:
-    return tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes)
+SCORED = TypeAdapter(Scored)
+"""Reads the rows that `Scored.to_json` gave. Unknown keys are passed over: a later version may write more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 Interval = tuple[float, float]
 """Lower and upper end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its 95 % interval over questions, where there is one."""
+
+    value: float
+    interval: Interval | None = None
+
 
 _BLOCK = 4_000_000
 """Numbers drawn at once: 32 MB of indices."""

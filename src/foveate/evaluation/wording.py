@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from foveate.evaluation.contrasts import Figure, Measure
+from foveate.evaluation.contrasts import Measure
+from foveate.evaluation.statistics import Estimate
 
 
 def figure_text(value: float, measure: Measure) -> str:
@@ -14,7 +15,7 @@ def figure_text(value: float, measure: Measure) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def interval_text(figure: Figure, measure: Measure) -> str:
+def interval_text(figure: Estimate, measure: Measure) -> str:
     """Both ends of its interval, or nothing."""
     if figure.interval is None:
         return ""

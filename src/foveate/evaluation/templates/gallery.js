@@ -9,7 +9,6 @@ const STOPS = {
   unparsed: "no answer could be read from the reply",
   no_region: "no usable box, so no answer",
   out_of_calls: "called for another crop instead of answering",
-  failed: "got no reply",
 };
 const chunks = new Map();
 let shown = [];
@@ -73,7 +72,7 @@ function named(answer, question) {
 
 function verdict(answer, question) {
   const line = make("p", `said ${answer.state}`);
-  const words = { right: "✓ right", wrong: "✗ wrong", failed: "– not counted" }[answer.state];
+  const words = { right: "✓ right", wrong: "✗ wrong" }[answer.state];
   line.append(make("b", "state", words));
   if (answer.answer !== null) line.append(" ", make("span", "answer", named(answer.answer, question)));
   if (STOPS[answer.stop]) line.append(" ", make("span", "hint", STOPS[answer.stop]));
