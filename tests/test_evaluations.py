@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from foveate.evaluation.folder import EvaluationFolderError
-from foveate.evaluations import Endpoint, answerer, evaluate_model
+from foveate.evaluations import answerer, evaluate_model
 from foveate.families import checkpoint_digest, load
-from foveate.generators import EndpointError, LocalGenerator, RecordError
-from foveate.generators.recorded import RecordedGenerator
+from foveate.generators import LocalGenerator, RecordedGenerator, RecordError
 from foveate.questions.problems import QuestionFileError
 from foveate.questions.scenes import SceneConfig, export
 from foveate.recipes import load_recipe
@@ -65,28 +64,6 @@ def test_a_checkpoint_is_told_by_its_weights(tmp_path):
     assert same == copied != trained
     vlm.model.name_or_path = "nowhere"
     assert checkpoint_digest(vlm) == ""
-
-
-def test_an_endpoints_settings_are_read_as_they_are_typed():
-    endpoint = Endpoint.of("http://localhost:1/v1", ["concurrency=16", "family=qwen3-vl", "prompt_price=2.5"])
-    assert (endpoint.concurrency, endpoint.family, endpoint.timeout) == (16, "qwen3-vl", 120.0)
-    assert (endpoint.prices.prompt, endpoint.prices.completion) == (2.5, 0)
-    assert endpoint.generator("m").family.name == "qwen3-vl"
-    assert Endpoint.of("http://localhost:1/v1").prices is None
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("concurrency", "is no setting: write it as concurrency=16"),
-        ("concurrency=0", "concurrency: Input should be greater than 0"),
-        ("speed=9", "speed: Extra inputs are not permitted. There are family, concurrency"),
-        ("timeout=soon", "timeout: Input should be a valid number"),
-    ],
-)
-def test_a_setting_that_is_none(setting, message):
-    with pytest.raises(EndpointError, match=message):
-        Endpoint.of("http://localhost:1/v1", [setting])
 
 
 def test_bad_rows_may_be_left_out_and_are_counted_and_listed(tmp_path):

@@ -8,16 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-)
-
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.gains import Checkpoint, Progress, account
 from foveate.evaluation.marking import Marker
@@ -28,68 +18,20 @@ from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.evaluation.scores import score_record
 from foveate.evaluation.setup import fields_of
 from foveate.families import checkpoint_digest
-from foveate.generators import Generator, LocalGenerator, Sampling
-from foveate.generators.endpoint import EndpointError, EndpointGenerator, endpoint_generator
-from foveate.generators.recorded import RecordedGenerator
-from foveate.generators.spending import Prices
+from foveate.generators import (
+    Endpoint,
+    EndpointGenerator,
+    Generator,
+    LocalGenerator,
+    RecordedGenerator,
+    Sampling,
+)
 from foveate.protocols import Protocol
 from foveate.questions.benchmarks import benchmark_named, load_named
 from foveate.questions.readers import Questions
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe
 from foveate.runs import HELD_OUT_SEED, SCENES, Moment, load_data, load_policy, moments
-
-
-class Endpoint(BaseModel):
-    """A model that answers elsewhere, and how it is asked; see `endpoint_generator`.
-
-    Prices are per million tokens, in whatever currency.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    url: str
-    family: str | None = None
-    concurrency: PositiveInt = 8
-    requests_per_minute: PositiveFloat | None = None
-    timeout: PositiveFloat = 120.0
-    retries: NonNegativeInt = 6
-    api_key_env: str = "OPENAI_API_KEY"
-    jpeg_quality: PositiveInt | None = None
-    prompt_price: NonNegativeFloat | None = None
-    completion_price: NonNegativeFloat | None = None
-
-    @classmethod
-    def of(cls, url: str, settings: Sequence[str] = ()) -> Endpoint:
-        """From settings as they are typed, such as `concurrency=16`.
-
-        Raises:
-            EndpointError: there is no such setting, or a value does not fit; each is named.
-        """
-        values = {}
-        for setting in settings:
-            name, equals, value = setting.partition("=")
-            if not equals:
-                raise EndpointError(f"{setting!r} is no setting: write it as concurrency=16")
-            values[name.strip()] = value.strip()
-        try:
-            return cls(url=url, **values)  # type: ignore[arg-type]  # texts, which pydantic reads
-        except ValidationError as error:
-            wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
-            known = ", ".join(name for name in cls.model_fields if name != "url")
-            raise EndpointError(f"the endpoint's settings cannot be used: {wrong}. There are {known}") from None
-
-    def generator(self, model: str) -> EndpointGenerator:
-        """Who answers there under a model's name."""
-        settings = self.model_dump(exclude={"prompt_price", "completion_price"})
-        return endpoint_generator(model=model, **settings)
-
-    @property
-    def prices(self) -> Prices | None:
-        """None where neither was given."""
-        if self.prompt_price is None and self.completion_price is None:
-            return None
-        return Prices(self.prompt_price or 0.0, self.completion_price or 0.0)
 
 
 def answerer(model: str, endpoint: Endpoint | None = None) -> Generator:
@@ -379,5 +321,5 @@ def costs(result: Evaluation, generator: Generator, endpoint: Endpoint | None) -
         "completion_tokens": written,
     }
     if endpoint.prices:
-        said["cost"] = (shown * endpoint.prices.prompt + written * endpoint.prices.completion) / 1e6
+        said["cost"] = endpoint.prices.of(shown, written)
     return {"endpoint": said}

@@ -16,9 +16,9 @@ import pytest
 
 from foveate.episodes import Episode, run_episodes
 from foveate.evaluation import Scored
-from foveate.evaluations import Endpoint, evaluate_model
+from foveate.evaluations import evaluate_model
 from foveate.families import load, tiny
-from foveate.generators import Generator, LocalGenerator, Sampling, endpoint_generator
+from foveate.generators import Endpoint, Generator, LocalGenerator, Sampling
 from foveate.protocols import Direct, LocateThenAnswer, Protocol, ZoomTool
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.recipes import load_recipe
@@ -70,7 +70,7 @@ def episodes(protocol: Protocol, generator: Generator) -> list[Episode]:
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_greedy_answers_are_those_of_the_model_in_this_process(url: str, local: LocalGenerator, name: str) -> None:
-    remote = endpoint_generator(url, str(tiny.path()), concurrency=2)
+    remote = Endpoint(url=url, concurrency=2).generator(str(tiny.path()))
     assert remote.family.name == "tiny"
     here, there = episodes(PROTOCOLS[name], local), episodes(PROTOCOLS[name], remote)
     for ours, theirs in zip(here, there, strict=True):
