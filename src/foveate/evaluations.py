@@ -84,6 +84,21 @@ def judging(judge: Judge | None, out: Path | None) -> Iterator[Generator | None]
             yield recorded
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A model's evaluation, and what is said of it.
+
+    Attributes:
+        evaluation: with every question.
+        record: what a score file holds: the same one in its folder and wherever else it is written.
+        reported: a benchmark's name and its official figures; None where the data is no benchmark.
+    """
+
+    evaluation: Evaluation
+    record: Mapping[str, Any]
+    reported: tuple[str, Official] | None
+
+
 def evaluate_model(
     recipe: Recipe,
     model: str,
@@ -100,7 +115,7 @@ def evaluate_model(
     judge: Judge | None = None,
     quarantine: bool = False,
     counting: Counting | None = None,
-) -> Evaluation:
+) -> Evaluated:
     """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
 
     Args:
@@ -145,11 +160,13 @@ def evaluate_model(
                 folder=folder,
                 on_progress=progress,
             )
+        reported = official_of(data, result)
+        more = {**facts(recipe, generator, data, bad, out), **official_json(reported)}
+        more |= costs(result, generator, endpoint)
+        record = score_record(result, model=model, more=more)
         if folder:
-            more = {**facts(recipe, generator, data, bad, out), **official_json(official_of(data, result))}
-            more |= costs(result, generator, endpoint)
-            folder.finish(score_record(result, model=model, more=more), result.failed)
-    return result
+            folder.finish(record, result.failed)
+    return Evaluated(result, record, reported)
 
 
 def asked_questions(

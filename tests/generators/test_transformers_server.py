@@ -85,9 +85,11 @@ def test_greedy_answers_are_those_of_the_model_in_this_process(url: str, local: 
 
 def test_an_evaluation_over_the_network_is_the_one_in_this_process(url: str, tmp_path: Path) -> None:
     recipe = load_recipe("demo", ["rollout.max_new_tokens=12"])
-    here = evaluate_model(recipe, "tiny", "scenes", limit=QUESTIONS)
+    here = evaluate_model(recipe, "tiny", "scenes", limit=QUESTIONS).evaluation
     endpoint = Endpoint.of(url, ["family=tiny", "concurrency=2", "prompt_price=2", "completion_price=8"])
-    there = evaluate_model(recipe, str(tiny.path()), "scenes", limit=QUESTIONS, endpoint=endpoint, out=tmp_path)
+    there = evaluate_model(
+        recipe, str(tiny.path()), "scenes", limit=QUESTIONS, endpoint=endpoint, out=tmp_path
+    ).evaluation
     assert 0.2 < there.summary.accuracy < 1
     for ours, theirs in zip(here.scored, there.scored, strict=True):
         assert theirs.attempts == tuple(replace(one, prompt_tokens=shown_tokens(theirs)) for one in ours.attempts)

@@ -79,7 +79,8 @@ def evaluate(
 
     from foveate.display import counting
     from foveate.evaluation.scores import write_scores
-    from foveate.evaluations import Endpoint, Judge, evaluate_model, official_json, official_of
+    from foveate.evaluations import Judge, evaluate_model
+    from foveate.generators import Endpoint
     from foveate.runs import recipe_for
 
     there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
@@ -96,7 +97,7 @@ def evaluate(
         if where is None:
             raise typer.BadParameter("--judge needs --judge-endpoint URL: the API where it answers")
         judging = Judge(judge, where)
-    result = evaluate_model(
+    evaluated = evaluate_model(
         resolved,
         model,
         data,
@@ -112,14 +113,11 @@ def evaluate(
         judge=judging,
         counting=partial(counting, console),
     )
-    reported = official_of(data, result)
-    print_evaluation(result, reported)
+    print_evaluation(evaluated.evaluation, evaluated.reported)
     if out is not None:
         console.print(f"scores in {out / 'scores.json'}", highlight=False)
     if json_file is not None:
-        write_scores(
-            json_file, result, model=model, more={"recipe": resolved.name, "data": data, **official_json(reported)}
-        )
+        write_scores(json_file, evaluated.evaluation, evaluated.record)
 
 
 def _slug(name: str) -> str:
@@ -176,8 +174,8 @@ def ask(
 
     from foveate.episodes import StopReason, run_episodes
     from foveate.evaluation.pictures import annotated
-    from foveate.evaluations import Endpoint, answerer
-    from foveate.generators import EndpointError, Sampling
+    from foveate.evaluations import answerer
+    from foveate.generators import Endpoint, EndpointError, Sampling
     from foveate.images import open_image
     from foveate.questions.schema import Question, choice_letters
     from foveate.runs import recipe_for

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from foveate.errors import FoveateError
+from foveate.jsonl import replace_json
 
 console = Console()
 
@@ -84,8 +84,7 @@ def in_protocol(name: str | None) -> list[str]:
     return [f"protocol.name={'locate_answer' if name == 'locate' else name}"] if name else []
 
 
-def write_json(path: Path | None, figures: Any) -> None:
+def write_json(path: Path | None, figures: Mapping[str, Any] | Sequence[Any]) -> None:
     """Writes them where `--json` says, if it does."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=2, default=str) + "\n", encoding="utf-8")
+        replace_json(path, figures)

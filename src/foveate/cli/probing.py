@@ -61,7 +61,8 @@ def probe(
     from functools import partial
 
     from foveate.display import counting
-    from foveate.evaluations import Endpoint, probe_at_moments
+    from foveate.evaluations import probe_at_moments
+    from foveate.generators import Endpoint
     from foveate.runs import recipe_for
 
     if checkpoints and endpoint:

@@ -25,7 +25,7 @@ from foveate.evaluation.probing import ModelLook, answers_of, directly, probe_mo
 from foveate.evaluation.replacements import ALL, NEED_REGIONS, REPLACEMENTS, ReplacedCrop, Replacement
 from foveate.evaluation.report import Case, first_cases, write_report
 from foveate.evaluation.runner import Evaluation, EvaluationError, evaluate
-from foveate.evaluation.scores import write_scores
+from foveate.evaluation.scores import score_record, write_scores
 from foveate.evaluation.scoring import FIGURES, Attempt, Scored, Summary
 from foveate.evaluation.statistics import bootstrap_interval
 from foveate.protocols.answers import extract_choice
@@ -84,6 +84,7 @@ __all__ = [
     "probe",
     "probe_figures",
     "probe_model",
+    "score_record",
     "thumbnail",
     "thumbnails_of",
     "valid_boxes",
