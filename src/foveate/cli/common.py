@@ -23,39 +23,9 @@ Set = Annotated[
 Model = Annotated[
     str, typer.Option(help="Checkpoint folder, run folder, hub id, or 'tiny' (embedded).", show_default=True)
 ]
-AskedBy = Annotated[
-    str | None,
-    typer.Option(
-        "--recipe",
-        help="Whose protocol and pixel budgets to use. Default: a run's own, as its last stage was trained; else hart.",
-    ),
-]
-AskedIn = Annotated[
-    str | None,
-    typer.Option(
-        "--protocol", help="direct, locate or zoom (or another that recipes name), instead of the recipe's own."
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the evaluation. The same command goes on with it, and asks nothing again."),
-]
-Quarantine = Annotated[
-    bool, typer.Option("--quarantine", help="Leave bad rows of the data out, counted and listed, instead of stopping.")
-]
-EndpointUrl = Annotated[
-    str | None,
-    typer.Option("--endpoint", metavar="URL", help="Ask --model at this OpenAI-compatible API instead of loading it."),
-]
-EndpointSet = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--endpoint-set",
-        metavar="SETTING=VALUE",
-        help="family (qwen2.5-vl, qwen3-vl, internvl, generic, tiny; guessed from the name), concurrency, "
-        "requests_per_minute, timeout, retries, api_key_env, jpeg_quality, prompt_price, completion_price (a million).",
-    ),
-]
+FILES = "JSONL or Parquet file, a folder with one, a benchmark (NAME or NAME:PATH)"
+"""What data may be, but for scenes."""
+Data = Annotated[str, typer.Option(help=f"{FILES}, or 'scenes'.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides the order of questions and every sample.")]
 
@@ -77,11 +47,6 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from error
 
     return run
-
-
-def in_protocol(name: str | None) -> list[str]:
-    """What `--protocol` sets of a recipe."""
-    return [f"protocol.name={'locate_answer' if name == 'locate' else name}"] if name else []
 
 
 def write_json(path: Path | None, figures: Mapping[str, Any] | Sequence[Any]) -> None:
