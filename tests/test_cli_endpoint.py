@@ -70,6 +70,18 @@ def test_eval_without_out_is_written_down_and_the_json_has_all_of_it(data: Path)
     assert json.loads(Path("deep/all.json").read_text())["endpoint"] == written["endpoint"]
 
 
+def test_a_password_in_the_url_is_not_shown(data: Path) -> None:
+    with serving(says("grey")) as server:
+        url = server.url.replace("http://", "http://me:sk-word@")
+        said = run(
+            "eval", "--endpoint", url, "--model", "m", "--protocol", "direct", "--data", data, "--json", "f.json"
+        )
+    assert f"m at {server.url}, spoken to" in said
+    written = [path.read_text(errors="replace") for path in Path().rglob("*.json*") if path.is_file()]
+    assert len(written) > 4
+    assert not any("sk-word" in text for text in [said, *written])
+
+
 def test_a_family_that_was_named_is_no_guess(data: Path) -> None:
     with serving(says("grey")) as server:
         there = ["--endpoint", server.url, "--endpoint-set", "family=internvl", "--endpoint-set", "max_pixels=200704"]
@@ -132,6 +144,8 @@ def test_the_judge_is_asked_by_settings_of_its_own(data: Path, monkeypatch: pyte
         run(*asked, *there, "--judge-set", 'extra={"top_k": 1}', "--out", "alike")
         assert set(model.keys) == {"Bearer sk-model"}, "the judge is asked as the model is, but for what is set of it"
         assert {(body["model"], body.get("top_k")) for body in model.bodies} == {("m", None), ("j", 1)}
+        other = ["--judge-set", 'extra={"top_k": 2}', "--out", "alike"]
+        assert "was begun with another judge" in run(*asked, *there, *other, status=2)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,11 @@ class Judge:
     model: str
     endpoint: Endpoint
 
+    @property
+    def identity(self) -> str:
+        """What its verdicts depend on."""
+        return f"{self.model} {dict(self.endpoint.extra)}" if self.endpoint.extra else self.model
+
 
 @contextmanager
 def judging(judge: Judge | None, out: Path | None) -> Iterator[Generator | None]:
@@ -138,7 +143,7 @@ def evaluate_model(
     protocol = recipe.build_protocol(generator.family.budget)
     sampling = Sampling(temperature, recipe.rollout.max_new_tokens)
     at_once = _at_once(endpoint)
-    asking = {"samples": samples, "probed": probed, "tolerance": tolerance, "judge": judge and judge.model}
+    asking = {"samples": samples, "probed": probed, "tolerance": tolerance, "judge": judge and judge.identity}
     inputs = inputs_of(generator, protocol, sampling, model=model, data=data, seed=seed) | asking
     with writing_down(generator, out, inputs) as (asked, folder), judging(judge, out) as verdicts:
         prober = None

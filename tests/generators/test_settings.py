@@ -58,6 +58,12 @@ def test_a_setting_that_is_none(setting, message):
         Endpoint.of(URL, [setting])
 
 
+@pytest.mark.parametrize("url", ["localhost:8000", "file:///etc/passwd", "http://", ""])
+def test_what_is_no_url_of_an_endpoint(url):
+    with pytest.raises(EndpointError, match=r"is not the URL of an endpoint, such as http://localhost:8000/v1$"):
+        Endpoint.of(url)
+
+
 def test_settings_in_python_have_the_same_bounds():
     with pytest.raises(ValidationError, match="jpeg_quality"):
         Endpoint(url=URL, jpeg_quality=96)

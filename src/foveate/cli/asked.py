@@ -101,7 +101,7 @@ class Asked:
         if there:
             guessed = "" if there.family else " (a guess: --endpoint-set family=...)"
             spoken = f"spoken to as {there.family_of(model).name}{guessed}"
-            console.print(f"{model} at {endpoint}, {spoken}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{model} at {there.shown_url}, {spoken}", highlight=False, markup=False, soft_wrap=True)
         return cls(model, resolved, there)
 
     def folder(self, out: Path | None, data: str, purpose: str | None = None) -> Path | None:

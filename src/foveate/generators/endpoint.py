@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from foveate.context import Context
 from foveate.families.presets import EndpointFamily
@@ -64,7 +63,7 @@ class EndpointGenerator(Generator):
 
     Raises:
         ImportError: the client is not installed.
-        EndpointError: the URL is none, or the variable that was named for the key is not set.
+        EndpointError: the variable that was named for the key is not set.
         UnsupportedModelError: there is no such family.
     """
 
@@ -73,15 +72,14 @@ class EndpointGenerator(Generator):
             import openai
         except ImportError as error:
             raise ImportError('asking an endpoint needs its client: pip install "foveate[endpoint]"') from error
-        address = endpoint.url.rstrip("/").removesuffix("/chat/completions")
-        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
-            raise EndpointError(f"{endpoint.url!r} is not the URL of an endpoint, such as http://localhost:8000/v1")
         self.model = model
-        self.url = _without_secrets(address)
+        self.url = endpoint.shown_url
         self._how = endpoint
         self._family = endpoint.family_of(model)
         self._api_key = endpoint.api_key() or NO_KEY  # never written to a message or a file
-        self._client = openai.OpenAI(base_url=address, api_key=self._api_key, timeout=endpoint.timeout, max_retries=0)
+        self._client = openai.OpenAI(
+            base_url=endpoint.url, api_key=self._api_key, timeout=endpoint.timeout, max_retries=0
+        )
         self._pace = Pace(endpoint.requests_per_minute)
         self._breaker = Breaker(endpoint.failures_in_a_row or max(20, 3 * endpoint.concurrency))
         self._account = Account()
@@ -293,9 +291,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _without_secrets(url: str) -> str:
-    """Without user, password and query, which may hold a key."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

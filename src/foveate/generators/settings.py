@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from foveate.families.presets import EndpointFamily, endpoint_family, guess_family
 from foveate.generators.faults import EndpointError
@@ -30,6 +31,14 @@ def _fields(value: object) -> object:
     if not isinstance(fields, dict):
         raise ValueError('write a JSON object, such as {"top_p": 1.0}')
     return fields
+
+
+def _address(url: str) -> str:
+    """Of the API, whether or not the user's URL goes on to what is asked of it."""
+    address = url.rstrip("/").removesuffix("/chat/completions")
+    if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+        raise ValueError(f"{url!r} is not the URL of an endpoint, such as http://localhost:8000/v1")
+    return address
 
 
 class Endpoint(BaseModel):
@@ -55,7 +64,7 @@ class Endpoint(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    url: str
+    url: Annotated[str, AfterValidator(_address)]
     family: str | None = None
     max_pixels: int | None = Field(default=None, gt=0)
     api_key_env: str = USUAL_KEY
@@ -75,7 +84,7 @@ class Endpoint(BaseModel):
         """From settings as they are typed, such as `concurrency=16`; of two for the same, the later one holds.
 
         Raises:
-            EndpointError: there is no such setting, or a value does not fit; each is named.
+            EndpointError: there is no such setting, or a value or the URL does not fit; each is named.
         """
         values: dict[str, Any] = {}
         for setting in settings:
@@ -119,6 +128,12 @@ class Endpoint(BaseModel):
                 f"the environment variable {self.api_key_env} holds no API key: set it, or name another"
             )
         return key or None
+
+    @property
+    def shown_url(self) -> str:
+        """Without user, password and query, which may hold a key."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
     def prices(self) -> Prices | None:
