@@ -14,8 +14,7 @@ from tests.generators.chat_server import question
 
 from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.evaluations import writing_down
-from foveate.families.presets import endpoint_family
-from foveate.generators import EndpointGenerator, Sampling
+from foveate.generators import Endpoint, Sampling
 from foveate.protocols import Direct
 
 NEVER = 3600.0
@@ -23,9 +22,7 @@ NEVER = 3600.0
 
 
 def evaluated(url: str, folder: Path, questions: int, *, timeout: float = NEVER) -> Evaluation:
-    generator = EndpointGenerator(
-        url, "m", endpoint_family("generic"), concurrency=8, timeout=timeout, first_backoff=0.001
-    )
+    generator = Endpoint(url=url, timeout=timeout, first_backoff=0.001).generator("m")
     with writing_down(generator, folder, {"model": "m"}) as (asked, writing):
         result = evaluate(
             map(question, range(questions)),

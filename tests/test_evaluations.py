@@ -5,12 +5,14 @@ import shutil
 
 import pytest
 import torch
+from tests.questions.benchmarks import published
 
+from foveate import evaluations
+from foveate.evaluation import official
 from foveate.evaluation.folder import EvaluationFolder, EvaluationFolderError
-from foveate.evaluations import Endpoint, answerer, evaluate_model, inputs_of, probe_at_moments
+from foveate.evaluations import answerer, evaluate_model, inputs_of, probe_at_moments
 from foveate.families import checkpoint_digest, load
-from foveate.generators import EndpointError, LocalGenerator, RecordError, Sampling
-from foveate.generators.recorded import RecordedGenerator
+from foveate.generators import Endpoint, LocalGenerator, RecordedGenerator, RecordError, Sampling
 from foveate.protocols import Direct
 from foveate.questions.problems import QuestionFileError
 from foveate.questions.scenes import SceneConfig, export
@@ -22,13 +24,13 @@ DEMO = load_recipe("demo")
 
 def test_scenes_that_are_evaluated_on_are_none_that_were_trained_on() -> None:
     for seed in (0, 3):
-        scored = evaluate_model(load_recipe("hart", ["rollout.max_new_tokens=8"]), "tiny", "scenes", limit=2, seed=seed)
+        asked = evaluate_model(load_recipe("hart", ["rollout.max_new_tokens=8"]), "tiny", "scenes", limit=2, seed=seed)
         trained_on = {load_data("scenes", seed=other, length=1)[0].id.split("-")[-2] for other in range(10)}
-        assert not {one.id.split("-")[-2] for one in scored.scored} & trained_on
+        assert not {one.id.split("-")[-2] for one in asked.evaluation.scored} & trained_on
 
 
 def test_a_folder_holds_the_evaluation_and_nothing_is_asked_twice(tmp_path, monkeypatch):
-    first = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True)
+    first = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True).evaluation
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["summary"] == json.loads(json.dumps(first.summary.to_json()))
     assert scores["setup"]["data_sha256"] == first.setup["data_sha256"]
@@ -37,10 +39,10 @@ def test_a_folder_holds_the_evaluation_and_nothing_is_asked_twice(tmp_path, monk
     assert len((tmp_path / "run" / "questions.jsonl").read_text().splitlines()) == 5
 
     monkeypatch.setattr(LocalGenerator, "_run", lambda *arguments: pytest.fail("asked again"))
-    again = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True)
+    again = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True).evaluation
     assert again.scored == first.scored
     (tmp_path / "run" / "questions.jsonl").unlink()  # as if it was ended before the first chunk was whole
-    recorded = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True)
+    recorded = evaluate_model(DEMO, "tiny", "scenes", limit=5, out=tmp_path / "run", probed=True).evaluation
     assert recorded.scored == first.scored
 
 
@@ -79,6 +81,20 @@ def test_boxes_of_two_frames_never_meet_in_a_folder(tmp_path):
         EvaluationFolder(tmp_path, other)
 
 
+def test_the_record_is_the_one_of_the_folder_with_official_figures_made_once(tmp_path, monkeypatch):
+    file = published.write_tsv(tmp_path / "TreeBench.tsv", [published.tree_row(n) for n in range(2)])
+    made = []
+    monkeypatch.setattr(evaluations, "official", lambda *asked: made.append(asked) or official(*asked))
+    asked = evaluate_model(DEMO, "tiny", f"treebench:{file}", out=tmp_path / "run")
+    assert len(made) == 1
+    name, figures = asked.reported
+    assert asked.record["official"] == {"benchmark": "treebench", **figures.to_json()}
+    assert name == "treebench"
+    written = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert written == json.loads(json.dumps(asked.record, default=str))
+    assert written["identity"] == checkpoint_digest(load("tiny"))
+
+
 def test_a_checkpoint_is_told_by_its_weights(tmp_path):
     vlm = load("tiny")
     vlm.save(tmp_path / "a")
@@ -92,28 +108,6 @@ def test_a_checkpoint_is_told_by_its_weights(tmp_path):
     assert checkpoint_digest(vlm) == ""
 
 
-def test_an_endpoints_settings_are_read_as_they_are_typed():
-    endpoint = Endpoint.of("http://localhost:1/v1", ["concurrency=16", "family=qwen3-vl", "prompt_price=2.5"])
-    assert (endpoint.concurrency, endpoint.family, endpoint.timeout) == (16, "qwen3-vl", 120.0)
-    assert (endpoint.prices.prompt, endpoint.prices.completion) == (2.5, 0)
-    assert endpoint.generator("m").family.name == "qwen3-vl"
-    assert Endpoint.of("http://localhost:1/v1").prices is None
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("concurrency", "is no setting: write it as concurrency=16"),
-        ("concurrency=0", "concurrency: Input should be greater than 0"),
-        ("speed=9", "speed: Extra inputs are not permitted. There are family, concurrency"),
-        ("timeout=soon", "timeout: Input should be a valid number"),
-    ],
-)
-def test_a_setting_that_is_none(setting, message):
-    with pytest.raises(EndpointError, match=message):
-        Endpoint.of("http://localhost:1/v1", [setting])
-
-
 def test_bad_rows_may_be_left_out_and_are_counted_and_listed(tmp_path):
     file = export(SceneConfig(size=256), 3, 0, tmp_path / "data")
     with file.open("a") as rows:
@@ -121,7 +115,7 @@ def test_bad_rows_may_be_left_out_and_are_counted_and_listed(tmp_path):
     with pytest.raises(QuestionFileError, match="1 of 4 rows"):
         evaluate_model(DEMO, "tiny", str(file))
     result = evaluate_model(DEMO, "tiny", str(file), quarantine=True, out=tmp_path / "run")
-    assert result.summary.questions == 3
+    assert result.evaluation.summary.questions == 3
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["rows_left_out"] == 1
     assert scores["identity"] == checkpoint_digest(load("tiny"))

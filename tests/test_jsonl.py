@@ -1,8 +1,12 @@
 """Rows on disk: whatever a crash leaves of the last one, those before it are read."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 
-from foveate.jsonl import append_rows, drop_rows_from, mend_rows, read_rows, replace_rows
+from foveate.jsonl import append_rows, drop_rows_from, mend_rows, read_rows, replace_json, replace_rows
 
 ROWS = [{"step": 0, "text": "déjà vu"}, {"step": 1, "text": "a\u2028b\x85c\nd"}, {"step": 2, "text": "日本"}]
 
@@ -46,3 +50,27 @@ def test_after_a_cut_anywhere_a_mended_file_takes_more_rows(tmp_path):
         append_rows(path, ROWS[:1])
         assert read_rows(path) == [*left, ROWS[0]]
         assert path.read_bytes().endswith(b"}\n")
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "figures.json"
+    replace_json(path, {"a": 1, "where": tmp_path})
+    assert json.loads(path.read_text()) == {"a": 1, "where": str(tmp_path)}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        replace_json(path, [float("nan")])
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        replace_json(path, {"a": 2})
+    assert json.loads(path.read_text())["a"] == 1
+
+
+def test_json_goes_through_what_is_no_plain_file(tmp_path):
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    link.symlink_to(target)
+    replace_json(link, [1])
+    assert link.is_symlink()
+    assert json.loads(target.read_text()) == [1]
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as pipe, os.fdopen(writing, "w"):
+        replace_json(Path(f"/dev/fd/{writing}"), [2])
+        assert [next(pipe) for _ in range(3)] == ["[\n", "  2\n", "]\n"]

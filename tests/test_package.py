@@ -1,33 +1,36 @@
 """What the package as a whole promises."""
 
+import importlib
 import importlib.metadata
 import subprocess
 import sys
 
+import pytest
+
 import foveate
 
 
-def test_import_is_light():
-    """Neither `import foveate` nor reading questions imports torch."""
-    code = (
-        "import sys, foveate; foveate.load_questions; print(*{'torch', 'transformers', 'pyarrow'} & set(sys.modules))"
-    )
+@pytest.mark.parametrize(
+    "needed",
+    [
+        "import foveate; foveate.load_questions",
+        "from foveate.generators import Endpoint; Endpoint(url='http://localhost:1/v1').family_of('m')",
+        "from foveate.evaluation import write_comparison",
+    ],
+)
+def test_what_needs_no_torch_imports_none(needed):
+    code = f"import sys; {needed}; print(*{{'torch', 'transformers', 'pyarrow'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
 
-def test_evaluation_is_light():
-    """Nor does anything that reads and draws evaluations, which is JSON: torch and transformers take four seconds."""
-    code = """if True:
-        import sys, types, foveate
-        generators = types.ModuleType("foveate.generators")  # without its names: one of them answers in this process
-        generators.__path__ = [f"{foveate.__path__[0]}/generators"]
-        sys.modules["foveate.generators"] = generators
-        import foveate.evaluation
-        print(*{"torch", "transformers"} & set(sys.modules))
-    """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+@pytest.mark.parametrize("room", ["families", "generators"])
+def test_what_is_imported_late_is_all_there(room):
+    module = importlib.import_module(f"foveate.{room}")
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = module.nothing
 
 
 def test_version():

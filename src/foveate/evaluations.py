@@ -8,16 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-)
-
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.gains import Checkpoint, Progress, account
 from foveate.evaluation.marking import Marker
@@ -28,68 +18,20 @@ from foveate.evaluation.runner import Evaluation, evaluate
 from foveate.evaluation.scores import score_record
 from foveate.evaluation.setup import family_of, fields_of
 from foveate.families import checkpoint_digest
-from foveate.generators import Generator, LocalGenerator, Sampling
-from foveate.generators.endpoint import EndpointError, EndpointGenerator, endpoint_generator
-from foveate.generators.recorded import RecordedGenerator
-from foveate.generators.spending import Prices
+from foveate.generators import (
+    Endpoint,
+    EndpointGenerator,
+    Generator,
+    LocalGenerator,
+    RecordedGenerator,
+    Sampling,
+)
 from foveate.protocols import Protocol
 from foveate.questions.benchmarks import benchmark_named, load_named
 from foveate.questions.readers import Questions
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe
 from foveate.runs import HELD_OUT_SEED, SCENES, Moment, load_data, load_policy, moments
-
-
-class Endpoint(BaseModel):
-    """A model that answers elsewhere, and how it is asked; see `endpoint_generator`.
-
-    Prices are per million tokens, in whatever currency.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    url: str
-    family: str | None = None
-    concurrency: PositiveInt = 8
-    requests_per_minute: PositiveFloat | None = None
-    timeout: PositiveFloat = 120.0
-    retries: NonNegativeInt = 6
-    api_key_env: str = "OPENAI_API_KEY"
-    jpeg_quality: PositiveInt | None = None
-    prompt_price: NonNegativeFloat | None = None
-    completion_price: NonNegativeFloat | None = None
-
-    @classmethod
-    def of(cls, url: str, settings: Sequence[str] = ()) -> Endpoint:
-        """From settings as they are typed, such as `concurrency=16`.
-
-        Raises:
-            EndpointError: there is no such setting, or a value does not fit; each is named.
-        """
-        values = {}
-        for setting in settings:
-            name, equals, value = setting.partition("=")
-            if not equals:
-                raise EndpointError(f"{setting!r} is no setting: write it as concurrency=16")
-            values[name.strip()] = value.strip()
-        try:
-            return cls(url=url, **values)  # type: ignore[arg-type]  # texts, which pydantic reads
-        except ValidationError as error:
-            wrong = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
-            known = ", ".join(name for name in cls.model_fields if name != "url")
-            raise EndpointError(f"the endpoint's settings cannot be used: {wrong}. There are {known}") from None
-
-    def generator(self, model: str) -> EndpointGenerator:
-        """Who answers there under a model's name."""
-        settings = self.model_dump(exclude={"prompt_price", "completion_price"})
-        return endpoint_generator(model=model, **settings)
-
-    @property
-    def prices(self) -> Prices | None:
-        """None where neither was given."""
-        if self.prompt_price is None and self.completion_price is None:
-            return None
-        return Prices(self.prompt_price or 0.0, self.completion_price or 0.0)
 
 
 def answerer(model: str, endpoint: Endpoint | None = None) -> Generator:
@@ -129,6 +71,11 @@ class Judge:
     model: str
     endpoint: Endpoint
 
+    @property
+    def identity(self) -> str:
+        """What its verdicts depend on."""
+        return f"{self.model} {dict(self.endpoint.extra)}" if self.endpoint.extra else self.model
+
 
 @contextmanager
 def judging(judge: Judge | None, out: Path | None) -> Iterator[Generator | None]:
@@ -140,6 +87,21 @@ def judging(judge: Judge | None, out: Path | None) -> Iterator[Generator | None]
     else:
         with RecordedGenerator(judge.endpoint.generator(judge.model), out / "verdicts.jsonl") as recorded:
             yield recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A model's evaluation, and what is said of it.
+
+    Attributes:
+        evaluation: with every question.
+        record: what a score file holds: the same one in its folder and wherever else it is written.
+        reported: a benchmark's name and its official figures; None where the data is no benchmark.
+    """
+
+    evaluation: Evaluation
+    record: Mapping[str, Any]
+    reported: tuple[str, Official] | None
 
 
 def evaluate_model(
@@ -158,7 +120,7 @@ def evaluate_model(
     judge: Judge | None = None,
     quarantine: bool = False,
     counting: Counting | None = None,
-) -> Evaluation:
+) -> Evaluated:
     """Asks a model by a recipe's protocol and pixel budgets, as `foveate eval` does; no episode is kept.
 
     Args:
@@ -181,13 +143,7 @@ def evaluate_model(
     protocol = recipe.build_protocol(generator.family.budget)
     sampling = Sampling(temperature, recipe.rollout.max_new_tokens)
     at_once = _at_once(endpoint)
-    asking = {
-        "command": "eval",
-        "samples": samples,
-        "probed": probed,
-        "tolerance": tolerance,
-        "judge": judge and judge.model,
-    }
+    asking = {"samples": samples, "probed": probed, "tolerance": tolerance, "judge": judge and judge.identity}
     inputs = inputs_of("eval", generator, protocol, sampling, model=model, seed=seed) | asking
     with writing_down(generator, out, inputs) as (asked, folder), judging(judge, out) as verdicts:
         with counting("asking", len(questions)) if counting else nullcontext() as progress:
@@ -205,11 +161,13 @@ def evaluate_model(
                 folder=folder,
                 on_progress=progress,
             )
+        reported = official_of(data, result)
+        more = {**facts(recipe, generator, data, bad, out), **official_json(reported)}
+        more |= costs(result, generator, endpoint)
+        record = score_record(result, model=model, more=more)
         if folder:
-            more = {**facts(recipe, generator, data, bad, out), **official_json(official_of(data, result))}
-            more |= costs(result, generator, endpoint)
-            folder.finish(score_record(result, model=model, more=more), result.failed)
-    return result
+            folder.finish(record, result.failed)
+    return Evaluated(result, record, reported)
 
 
 def asked_questions(
@@ -396,5 +354,5 @@ def costs(result: Evaluation, generator: Generator, endpoint: Endpoint | None) -
         "completion_tokens": written,
     }
     if endpoint.prices:
-        said["cost"] = (shown * endpoint.prices.prompt + written * endpoint.prices.completion) / 1e6
+        said["cost"] = endpoint.prices.of(shown, written)
     return {"endpoint": said}

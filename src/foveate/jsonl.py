@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,18 @@ def replace_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     replacement.replace(path)
 
 
-def replace_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes one JSON object for people to read; a crash leaves the old file or the new one."""
-    replacement = path.with_suffix(".tmp")
+def replace_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Writes JSON for people to read, and the file's folder; a crash leaves the old file or the new one.
+
+    Raises:
+        ValueError: a number is none, or infinite: not every reader of JSON takes those.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # /dev/stdout, a pipe: not to be replaced
+        path.write_text(text, encoding="utf-8")
+        return
+    replacement = path.with_suffix(".tmp")
     replacement.write_text(text, encoding="utf-8")
     replacement.replace(path)
 

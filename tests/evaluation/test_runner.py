@@ -4,7 +4,7 @@ import pytest
 from tests.evaluation.fakes import FakeGenerator
 
 from foveate.evaluation.runner import evaluate
-from foveate.evaluation.scores import source_commit, write_scores
+from foveate.evaluation.scores import score_record, source_commit, write_scores
 from foveate.evaluation.scoring import FIGURES
 from foveate.generators.base import Sampling
 from foveate.protocols import Direct, LocateThenAnswer, PointThenCount
@@ -136,7 +136,9 @@ def test_the_data_hash_tells_pictures_and_words_apart_but_not_folders(tmp_path, 
 
 def test_the_score_file_says_what_the_score_depends_on(tmp_path, questions):
     evaluation = _evaluate(questions, samples=2, seed=4)
-    path, lines = write_scores(tmp_path / "out" / "scores.json", evaluation, model="tiny", more={"recipe": "hart"})
+    path, lines = write_scores(
+        tmp_path / "out" / "scores.json", evaluation, score_record(evaluation, model="tiny", more={"recipe": "hart"})
+    )
     record = json.loads(path.read_text())
     assert record["model"] == "tiny"
     assert record["recipe"] == "hart"

@@ -11,8 +11,7 @@ from PIL import Image
 from tests.models import noise_view, random_vlm, words
 
 from foveate.context import Context, Message, Sampled
-from foveate.families import base
-from foveate.families.base import ContextError, UnsupportedModelError
+from foveate.families import ContextError, UnsupportedModelError, base
 from foveate.families.qwen2_5_vl import Qwen25VL
 from foveate.images import PixelBudget, View, full_view
 from foveate.regions import Box

@@ -27,16 +27,15 @@ from tests.generators.chat_server import (
 
 from foveate.context import Context, Sampled
 from foveate.episodes import StopReason, run_episodes
-from foveate.families.base import UnsupportedModelError
-from foveate.families.presets import endpoint_family
+from foveate.families import UnsupportedModelError
 from foveate.generators import (
+    Endpoint,
     EndpointError,
     EndpointGenerator,
     Prices,
     RecordedGenerator,
     Request,
     Sampling,
-    endpoint_generator,
 )
 from foveate.generators.chat import chat_messages
 from foveate.images import PixelBudget, View
@@ -58,7 +57,7 @@ def asked(number: int) -> Context:
 
 def generator(url: str, **options: object) -> EndpointGenerator:
     made = {"concurrency": 4, "timeout": 60.0, "first_backoff": 0.0, **options}
-    return EndpointGenerator(url, "m", endpoint_family("generic"), **made)  # type: ignore[arg-type]
+    return Endpoint(url=url, **made).generator("m")  # type: ignore[arg-type]
 
 
 def one(server: ChatServer, **options: object) -> Completion:
@@ -122,12 +121,14 @@ def test_a_request_that_fails_all_its_tries_fails_alone():
         ((429, {"Retry-After": "86400"}, b""), "asks to wait 86,400 seconds"),
     ],
 )
-def test_what_no_request_would_survive_ends_the_run_at_once(reply, says):
+def test_what_no_request_would_survive_ends_the_run_at_once(monkeypatch, reply, says):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     server = ChatServer(answer=lambda body, attempt: reply)
     with serving(server):
-        made = generator(server.url, api_key="sk-secret")
+        made = generator(server.url)
         with pytest.raises(EndpointError, match=says) as raised:
             made.generate([Request(asked(number), (0,)) for number in range(40)], GREEDY)
+    assert set(server.keys) == {"Bearer sk-secret"}
     assert len(server.log) <= 8  # those under way; none tried again
     assert server.url in str(raised.value)
     assert "'m'" in str(raised.value)
@@ -297,7 +298,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch, tmp_path, capl
     server = ChatServer(answer=lambda body, attempt: refusal(400, "key sk-very-secret is odd"))
     record = tmp_path / "replies.jsonl"
     with serving(server), caplog.at_level(logging.DEBUG):
-        made = endpoint_generator(server.url, "m", api_key_env="MY_KEY")
+        made = Endpoint(url=server.url, api_key_env="MY_KEY").generator("m")
         with RecordedGenerator(made, record) as recorded:
             [[reply]] = recorded.generate([Request(asked(1), (0,))], GREEDY)
     assert server.keys == ["Bearer sk-very-secret"]
@@ -305,39 +306,28 @@ def test_the_key_goes_to_the_server_and_nowhere_else(monkeypatch, tmp_path, capl
     assert "sk-very" not in caplog.text + record.read_text() + made.identity + repr(made)
 
 
-def test_the_factory_guesses_the_family_and_the_key(monkeypatch):
+def test_the_family_and_the_key_are_guessed(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     server = ChatServer()
     with serving(server):
-        made = endpoint_generator(server.url + "/chat/completions", "Qwen/Qwen3-VL-8B-Instruct", max_pixels=2048)
+        endpoint = Endpoint(url=server.url + "/chat/completions", max_pixels=2048)
+        made = endpoint.generator("Qwen/Qwen3-VL-8B-Instruct")
         made.generate([Request(asked(1), (0,))], GREEDY)
     assert made.family.name == "qwen3-vl"
     assert made.family.budget == PixelBudget(2048, 2048)
     assert server.keys == ["Bearer none"]
-    hidden = endpoint_generator("https://me:word@host:9/v1/?key=sk-1", "m")
+    hidden = Endpoint(url="https://me:word@host:9/v1/?key=sk-1").generator("m")
     assert hidden.url == "https://host:9/v1/"
     with pytest.raises(EndpointError, match="NO_SUCH_KEY"):
-        endpoint_generator("http://localhost/v1", "m", api_key_env="NO_SUCH_KEY")
-    with pytest.raises(EndpointError, match="not the URL"):
-        endpoint_generator("localhost:8000", "m")
+        Endpoint(url="http://localhost/v1", api_key_env="NO_SUCH_KEY").generator("m")
     with pytest.raises(UnsupportedModelError, match=r"qwen2\.5-vl"):
-        endpoint_generator("http://localhost/v1", "m", family="qwen")
+        Endpoint(url="http://localhost/v1", family="qwen").generator("m")
 
 
 def test_without_the_client_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(ImportError, match=r'pip install "foveate\[endpoint\]"'):
-        endpoint_generator("http://localhost/v1", "m")
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"concurrency": 0}, {"retries": -1}, {"timeout": 0}, {"requests_per_minute": 0}, {"jpeg_quality": 100}],
-    ids=str,
-)
-def test_numbers_out_of_range_are_refused(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        generator("http://localhost/v1", **options)
+        Endpoint(url="http://localhost/v1").generator("m")
 
 
 # --- what comes back -------------------------------------------------------------------------------------------------
@@ -376,4 +366,5 @@ def test_tokens_add_up_to_a_cost():
         made = generator(server.url)
         made.generate([Request(asked(number), (0, 1)) for number in range(5)], Sampling(1.0, 9))
     assert (made.spent.requests, made.spent.prompt_tokens, made.spent.completion_tokens) == (10, 100, 30)
-    assert made.spent.cost(Prices(prompt=2.0, completion=10.0)) == pytest.approx((100 * 2 + 30 * 10) / 1e6)
+    cost = Prices(prompt=2.0, completion=10.0).of(made.spent.prompt_tokens, made.spent.completion_tokens)
+    assert cost == pytest.approx((100 * 2 + 30 * 10) / 1e6)

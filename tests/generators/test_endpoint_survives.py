@@ -6,8 +6,7 @@ import pytest
 from tests.generators.chat_server import ChatServer, Plan, question, right, serving
 
 from foveate.episodes import run_episodes
-from foveate.families.presets import endpoint_family
-from foveate.generators import EndpointGenerator, RecordedGenerator, Sampling
+from foveate.generators import Endpoint, EndpointGenerator, RecordedGenerator, Sampling
 from foveate.jsonl import read_rows
 from foveate.protocols import Direct
 
@@ -15,7 +14,7 @@ QUESTIONS = 1000
 
 
 def patient(url: str) -> EndpointGenerator:
-    return EndpointGenerator(url, "m", endpoint_family("generic"), concurrency=16, timeout=3.0, first_backoff=0.001)
+    return Endpoint(url=url, concurrency=16, timeout=3.0, first_backoff=0.001).generator("m")
 
 
 @pytest.mark.parametrize("percent", [5, 15, 30])

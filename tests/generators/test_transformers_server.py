@@ -16,9 +16,9 @@ import pytest
 
 from foveate.episodes import Episode, run_episodes
 from foveate.evaluation import Scored
-from foveate.evaluations import Endpoint, evaluate_model
+from foveate.evaluations import evaluate_model
 from foveate.families import load, tiny
-from foveate.generators import Generator, LocalGenerator, Sampling, endpoint_generator
+from foveate.generators import Endpoint, Generator, LocalGenerator, Sampling
 from foveate.protocols import Direct, LocateThenAnswer, Protocol, ZoomTool
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.recipes import load_recipe
@@ -70,7 +70,7 @@ def episodes(protocol: Protocol, generator: Generator) -> list[Episode]:
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_greedy_answers_are_those_of_the_model_in_this_process(url: str, local: LocalGenerator, name: str) -> None:
-    remote = endpoint_generator(url, str(tiny.path()), concurrency=2)
+    remote = Endpoint(url=url, concurrency=2).generator(str(tiny.path()))
     assert remote.family.name == "tiny"
     here, there = episodes(PROTOCOLS[name], local), episodes(PROTOCOLS[name], remote)
     for ours, theirs in zip(here, there, strict=True):
@@ -85,9 +85,11 @@ def test_greedy_answers_are_those_of_the_model_in_this_process(url: str, local: 
 
 def test_an_evaluation_over_the_network_is_the_one_in_this_process(url: str, tmp_path: Path) -> None:
     recipe = load_recipe("demo", ["rollout.max_new_tokens=12"])
-    here = evaluate_model(recipe, "tiny", "scenes", limit=QUESTIONS)
+    here = evaluate_model(recipe, "tiny", "scenes", limit=QUESTIONS).evaluation
     endpoint = Endpoint.of(url, ["family=tiny", "concurrency=2", "prompt_price=2", "completion_price=8"])
-    there = evaluate_model(recipe, str(tiny.path()), "scenes", limit=QUESTIONS, endpoint=endpoint, out=tmp_path)
+    there = evaluate_model(
+        recipe, str(tiny.path()), "scenes", limit=QUESTIONS, endpoint=endpoint, out=tmp_path
+    ).evaluation
     assert 0.2 < there.summary.accuracy < 1
     for ours, theirs in zip(here.scored, there.scored, strict=True):
         assert theirs.attempts == tuple(replace(one, prompt_tokens=shown_tokens(theirs)) for one in ours.attempts)

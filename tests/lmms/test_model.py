@@ -99,7 +99,7 @@ def test_it_answers_as_eval_does(model_class, tmp_path):
 
     recipe = recipe_for("tiny", "demo")
     export(SceneConfig(), 12, 5, tmp_path / "data")
-    ours = evaluate_model(recipe, "tiny", str(tmp_path / "data")).scored
+    ours = evaluate_model(recipe, "tiny", str(tmp_path / "data")).evaluation.scored
     assert [result.text for result in results] == [one.attempts[0].texts[-1] for one in ours]
     assert [result.token_counts.output_tokens for result in results] == [one.attempts[0].tokens for one in ours]
     assert [[tuple(box) for turn in row["turns"] for box in turn["boxes"]] for row in rows] == [

@@ -36,6 +36,10 @@ def test_truth_values_reach_the_recipe():
     assert recipe.protocol.withhold_full_image is False
 
 
+def test_the_short_name_of_a_protocol_is_taken():
+    assert Options.of({"protocol": "locate"}).resolved() == Options.of({"protocol": "locate_answer"}).resolved()
+
+
 @pytest.mark.parametrize("name", ["max_pixel", "objective.k", "settings", "max_batch_size"])
 def test_an_unknown_argument_is_refused_with_the_list(name):
     with pytest.raises(OptionsError, match=rf"no argument {name}; there are pretrained, recipe, .*protocol\.max_boxes"):

@@ -43,6 +43,20 @@ def test_another_protocol_brings_its_own_settings() -> None:
     assert load_recipe("hart", ["protocol.name=locate_answer"]).protocol == load_recipe("hart").protocol
 
 
+def test_locate_is_short_for_locate_answer_wherever_a_protocol_is_named(tmp_path: Path) -> None:
+    for settings in (["protocol.withhold_full_image=false"], ["protocol.withhold_full_image=false", "stages=rl,sft"]):
+        long = load_recipe("hart", [*settings, "protocol.name=locate_answer"])
+        short = load_recipe("hart", [*settings, "protocol.name=locate"])
+        assert short == long, "the same protocol keeps its settings and its notes"
+        assert short.protocol.name == "locate_answer"
+    assert load_recipe("grpo", ["protocol.name=locate"]) == load_recipe("grpo", ["protocol.name=locate_answer"])
+    (tmp_path / "mine.yaml").write_text("name: mine\ntitle: t\nprotocol: {name: locate, max_boxes: 2}\n")
+    (tmp_path / "more.yaml").write_text("extends: mine.yaml\nname: more\nprotocol: {name: locate_answer}\n")
+    for name in ("mine", "more"):
+        protocol = load_recipe(tmp_path / f"{name}.yaml").protocol
+        assert (protocol.name, protocol.max_boxes) == ("locate_answer", 2)
+
+
 @pytest.mark.parametrize("notes", ["published", "assumptions"])
 def test_a_note_about_a_setting_that_there_is_not_is_refused(tmp_path: Path, notes: str) -> None:
     (tmp_path / "mine.yaml").write_text(f"extends: hart\nname: mine\n{notes}: {{objective.kk: '1'}}\n")

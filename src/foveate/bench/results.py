@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+from foveate.jsonl import replace_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -45,5 +46,4 @@ def show(
     console.print(table)
     console.print(caption)
     if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+        replace_json(json_path, [asdict(row) for row in rows])

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from foveate.cli.common import (
-    AskedBy,
-    AskedIn,
-    EndpointSet,
-    EndpointUrl,
-    Json,
-    Model,
-    Out,
-    Quarantine,
-    Seed,
-    Set,
-    console,
-    friendly,
-    in_protocol,
-)
+from foveate.cli.asked import Asked, AskedBy, AskedIn, EndpointSet, EndpointUrl, Limit, Out, Quarantine
+from foveate.cli.common import Data, Json, Model, Seed, Set, console, friendly
 
 if TYPE_CHECKING:
     from foveate.evaluation.official import Official
@@ -32,15 +18,12 @@ if TYPE_CHECKING:
 
 @friendly
 def evaluate(
-    data: Annotated[
-        str,
-        typer.Option(help="JSONL or Parquet file, a folder with one, a benchmark (NAME or NAME:PATH), or 'scenes'."),
-    ],
+    data: Data,
     model: Model = "tiny",
     recipe: AskedBy = None,
     protocol: AskedIn = None,
     settings: Set = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions.")] = None,
+    limit: Limit = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples per question.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
     seed: Seed = 0,
@@ -58,7 +41,11 @@ def evaluate(
         str | None, typer.Option(help="A model that is asked whether open answers which do not match mean the same.")
     ] = None,
     judge_endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the judge answers. Default: --endpoint.")
+        str | None, typer.Option(metavar="URL", help="Where the judge answers. Default: --endpoint, with its settings.")
+    ] = None,
+    judge_settings: Annotated[
+        list[str] | None,
+        typer.Option("--judge-set", metavar="SETTING=VALUE", help="As --endpoint-set, of where the judge answers."),
     ] = None,
     json_file: Json = None,
 ) -> None:
@@ -79,28 +66,32 @@ def evaluate(
 
     from foveate.display import counting
     from foveate.evaluation.scores import write_scores
-    from foveate.evaluations import Endpoint, Judge, evaluate_model, official_json, official_of
-    from foveate.runs import recipe_for
+    from foveate.evaluations import Judge, evaluate_model
+    from foveate.generators import Endpoint
 
-    there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
-    resolved = recipe_for(model if there is None else "tiny", recipe, [*in_protocol(protocol), *(settings or [])])
-    console.print(f"asked by the recipe {resolved.name}, protocol {resolved.protocol.name}", highlight=False)
-    if there:
-        out = out or Path("runs", "eval", _slug(f"{model}-{resolved.protocol.name}-{data}"))
-        guessed = "" if there.family else " (a guess: --endpoint-set family=...)"
-        spoken = f"spoken to as {there.generator(model).family.name}{guessed}"
-        console.print(f"{model} at {endpoint}, {spoken}; written down in {out}", highlight=False)
+    asked = Asked.of(
+        model,
+        recipe=recipe,
+        protocol=protocol,
+        settings=settings,
+        endpoint=endpoint,
+        endpoint_settings=endpoint_settings,
+    )
+    if judge is None and (judge_endpoint or judge_settings):
+        raise typer.BadParameter("--judge-endpoint and --judge-set are about a judge: name it with --judge MODEL")
     judging = None
     if judge:
-        where = Endpoint.of(judge_endpoint) if judge_endpoint else there
+        # Where the model itself answers, the judge is asked as it is, but for what is set of the judge.
+        where, shared = (judge_endpoint, []) if judge_endpoint else (endpoint, endpoint_settings or [])
         if where is None:
             raise typer.BadParameter("--judge needs --judge-endpoint URL: the API where it answers")
-        judging = Judge(judge, where)
-    result = evaluate_model(
-        resolved,
+        judging = Judge(judge, Endpoint.of(where, [*shared, *(judge_settings or [])]))
+    out = asked.folder(out, data)
+    evaluated = evaluate_model(
+        asked.recipe,
         model,
         data,
-        endpoint=there,
+        endpoint=asked.endpoint,
         out=out,
         limit=limit,
         quarantine=quarantine,
@@ -112,19 +103,11 @@ def evaluate(
         judge=judging,
         counting=partial(counting, console),
     )
-    reported = official_of(data, result)
-    print_evaluation(result, reported)
+    print_evaluation(evaluated.evaluation, evaluated.reported)
     if out is not None:
         console.print(f"scores in {out / 'scores.json'}", highlight=False)
     if json_file is not None:
-        write_scores(
-            json_file, result, model=model, more={"recipe": resolved.name, "data": data, **official_json(reported)}
-        )
-
-
-def _slug(name: str) -> str:
-    """A name as a folder may have it."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-100:]
+        write_scores(json_file, evaluated.evaluation, evaluated.record)
 
 
 def print_evaluation(result: Evaluation, reported: tuple[str, Official] | None = None) -> None:
@@ -176,11 +159,10 @@ def ask(
 
     from foveate.episodes import StopReason, run_episodes
     from foveate.evaluation.pictures import annotated
-    from foveate.evaluations import Endpoint, answerer
+    from foveate.evaluations import answerer
     from foveate.generators import EndpointError, Sampling
     from foveate.images import open_image
     from foveate.questions.schema import Question, choice_letters
-    from foveate.runs import recipe_for
 
     target = out or image.with_name(f"{image.stem}-answered.png")
     if target.suffix.lower() not in Image.registered_extensions():
@@ -188,11 +170,10 @@ def ask(
     options = [option.strip() for option in choices.split("|")] if choices else None
     lettered = dict(zip(choice_letters(len(options)), options, strict=True)) if options else None
     asked = Question(id=image.name, image=image, text=question, answer="", choices=lettered)
-    there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
-    resolved = recipe_for(model if there is None else "tiny", recipe, in_protocol(protocol))
-    generator = answerer(model, there)
-    sampling = Sampling(0.0, resolved.rollout.max_new_tokens)
-    asking = resolved.build_protocol(generator.family.budget)
+    by = Asked.of(model, recipe=recipe, protocol=protocol, endpoint=endpoint, endpoint_settings=endpoint_settings)
+    generator = answerer(model, by.endpoint)
+    sampling = Sampling(0.0, by.recipe.rollout.max_new_tokens)
+    asking = by.recipe.build_protocol(generator.family.budget)
     [[_, [episode]]] = run_episodes([asked], asking, generator, sampling=sampling)
     if episode.stop is StopReason.FAILED:
         raise EndpointError(f"no reply: {episode.turns[-1].completion.text}")

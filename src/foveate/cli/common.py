@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from foveate.errors import FoveateError
+from foveate.jsonl import replace_json
 
 console = Console()
 
@@ -23,39 +23,9 @@ Set = Annotated[
 Model = Annotated[
     str, typer.Option(help="Checkpoint folder, run folder, hub id, or 'tiny' (embedded).", show_default=True)
 ]
-AskedBy = Annotated[
-    str | None,
-    typer.Option(
-        "--recipe",
-        help="Whose protocol and pixel budgets to use. Default: a run's own, as its last stage was trained; else hart.",
-    ),
-]
-AskedIn = Annotated[
-    str | None,
-    typer.Option(
-        "--protocol", help="direct, locate or zoom (or another that recipes name), instead of the recipe's own."
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the evaluation. The same command goes on with it, and asks nothing again."),
-]
-Quarantine = Annotated[
-    bool, typer.Option("--quarantine", help="Leave bad rows of the data out, counted and listed, instead of stopping.")
-]
-EndpointUrl = Annotated[
-    str | None,
-    typer.Option("--endpoint", metavar="URL", help="Ask --model at this OpenAI-compatible API instead of loading it."),
-]
-EndpointSet = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--endpoint-set",
-        metavar="SETTING=VALUE",
-        help="family (qwen2.5-vl, qwen3-vl, internvl, generic, tiny; guessed from the name), concurrency, "
-        "requests_per_minute, timeout, retries, api_key_env, jpeg_quality, prompt_price, completion_price (a million).",
-    ),
-]
+FILES = "JSONL or Parquet file, a folder with one, a benchmark (NAME or NAME:PATH)"
+"""What data may be, but for scenes."""
+Data = Annotated[str, typer.Option(help=f"{FILES}, or 'scenes'.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides the order of questions and every sample.")]
 
@@ -79,13 +49,7 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def in_protocol(name: str | None) -> list[str]:
-    """What `--protocol` sets of a recipe."""
-    return [f"protocol.name={'locate_answer' if name == 'locate' else name}"] if name else []
-
-
-def write_json(path: Path | None, figures: Any) -> None:
+def write_json(path: Path | None, figures: Mapping[str, Any] | Sequence[Any]) -> None:
     """Writes them where `--json` says, if it does."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=2, default=str) + "\n", encoding="utf-8")
+        replace_json(path, figures)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli.common import Json, Seed, console, friendly, write_json
+from foveate.cli.common import FILES, Json, Seed, console, friendly, write_json
 
 
 @friendly
@@ -48,9 +48,7 @@ def scenes(
 
 @friendly
 def check(
-    data: Annotated[
-        str, typer.Argument(help="JSONL or Parquet file, a folder with one, or a benchmark (NAME or NAME:PATH).")
-    ],
+    data: Annotated[str, typer.Argument(help=f"{FILES}.")],
     json_file: Json = None,
 ) -> None:
     """Look at every row and picture; name each bad row and its mend. Status 1 when there are any.

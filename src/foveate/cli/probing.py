@@ -7,22 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from foveate.cli.common import (
-    AskedBy,
-    AskedIn,
-    EndpointSet,
-    EndpointUrl,
-    Json,
-    Model,
-    Out,
-    Quarantine,
-    Seed,
-    Set,
-    console,
-    friendly,
-    in_protocol,
-    write_json,
-)
+from foveate.cli.asked import Asked, AskedBy, AskedIn, EndpointSet, EndpointUrl, Limit, Out, Quarantine
+from foveate.cli.common import Data, Json, Model, Seed, Set, console, friendly, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +20,12 @@ if TYPE_CHECKING:
 
 @friendly
 def probe(
-    data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or 'scenes'.")],
+    data: Data,
     model: Model = "tiny",
     recipe: AskedBy = None,
     protocol: AskedIn = None,
     settings: Set = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first questions.")] = None,
+    limit: Limit = None,
     seed: Seed = 0,
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Of a run: what every kept checkpoint gains from its crops.")
@@ -61,19 +47,24 @@ def probe(
     from functools import partial
 
     from foveate.display import counting
-    from foveate.evaluations import Endpoint, probe_at_moments
-    from foveate.runs import recipe_for
+    from foveate.evaluations import probe_at_moments
 
     if checkpoints and endpoint:
         raise typer.BadParameter("--checkpoints are of a run on this machine: leave out --endpoint")
-    there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
-    resolved = recipe_for(model if there is None else "tiny", recipe, [*in_protocol(protocol), *(settings or [])])
-    console.print(f"asked by the recipe {resolved.name}, protocol {resolved.protocol.name}", highlight=False)
+    asked = Asked.of(
+        model,
+        recipe=recipe,
+        protocol=protocol,
+        settings=settings,
+        endpoint=endpoint,
+        endpoint_settings=endpoint_settings,
+    )
+    out = asked.folder(out, data, "probe")
     look, account = probe_at_moments(
-        resolved,
+        asked.recipe,
         model,
         data,
-        endpoint=there,
+        endpoint=asked.endpoint,
         out=out,
         limit=limit,
         quarantine=quarantine,
@@ -94,7 +85,7 @@ def probe(
     console.print(f"net gain {_share(look.gains.net)}, p {_p(look.gains.p)}{left_out}\n", highlight=False)
     if account:
         console.print(account_table(account))
-    record = {"model": model, "data": data, "recipe": resolved.name, "limit": limit, "seed": seed, **look.to_json()}
+    record = {"model": model, "data": data, "recipe": asked.recipe.name, "limit": limit, "seed": seed, **look.to_json()}
     if account:
         record["checkpoints"] = [one.to_json() for one in account]
     write_json(json_file, record)

@@ -28,8 +28,9 @@ def show(recipe: Annotated[str, typer.Argument(help="A recipe's name or a .yaml 
     Beside a setting stands the paper's value where it is another, and "assumed" where the paper is silent: the reasons
     are under `assumptions`.
 
-    --set protocol.name=... shows another way of asking with its settings: direct, locate_answer, multi_turn (MGPO's
-    fixed turns), multi_turn_free (its general form: an answer as soon as there can be one), ground_answer, zoom, count.
+    --set protocol.name=... shows another way of asking with its settings: direct, locate (short for locate_answer),
+    multi_turn (MGPO's fixed turns), multi_turn_free (its general form: an answer as soon as there can be one),
+    ground_answer, zoom, count.
     """
     from foveate.recipes import annotated, load_recipe
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli.common import Json, Model, Seed, Set, console, friendly, write_json
+from foveate.cli.common import FILES, Data, Json, Model, Seed, Set, console, friendly, write_json
 
 
 @friendly
@@ -34,10 +34,7 @@ def demo(
 @friendly
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (see 'foveate recipes list') or a .yaml file.")],
-    data: Annotated[
-        str,
-        typer.Option(help="JSONL or Parquet file, a folder with one, a benchmark (NAME or NAME:PATH), or 'scenes'."),
-    ],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Run folder.")],
     model: Model = "tiny",
     seed: Seed = 0,
@@ -81,7 +78,7 @@ def train(
 
 @friendly
 def select_resolution(
-    data: Annotated[str, typer.Option(help="JSONL or Parquet file, a folder with one, or a benchmark (NAME[:PATH]).")],
+    data: Annotated[str, typer.Option(help=f"{FILES}.")],
     out: Annotated[Path, typer.Option(help="Folder for the new data set, which training reads.")],
     model: Model = "tiny",
     levels: Annotated[

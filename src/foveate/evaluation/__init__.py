@@ -11,7 +11,7 @@ from foveate.evaluation.probes import Probed, Prober, ProbeSet, probe
 from foveate.evaluation.probing import ModelLook, probe_model
 from foveate.evaluation.report import Case, write_report
 from foveate.evaluation.runner import Evaluation, EvaluationError, evaluate
-from foveate.evaluation.scores import write_scores
+from foveate.evaluation.scores import score_record, write_scores
 from foveate.evaluation.scoring import FIGURES, Attempt, Scored, Summary
 from foveate.evaluation.statistics import bootstrap_interval
 from foveate.protocols.answers import extract_choice
@@ -42,6 +42,7 @@ __all__ = [
     "official",
     "probe",
     "probe_model",
+    "score_record",
     "write_comparison",
     "write_report",
     "write_scores",

@@ -31,24 +31,20 @@ def score_record(evaluation: Evaluation, *, model: str, more: Mapping[str, Any] 
     }
 
 
-def write_scores(
-    path: str | Path, evaluation: Evaluation, *, model: str, more: Mapping[str, Any] | None = None
-) -> tuple[Path, Path]:
+def write_scores(path: str | Path, evaluation: Evaluation, record: Mapping[str, Any]) -> tuple[Path, Path]:
     """Writes the score file, and beside it one line per question.
 
     Args:
         path: of the JSON file; the questions go to the same name with `.questions.jsonl`.
         evaluation: any.
-        model: as for `score_record`.
-        more: as for `score_record`.
+        record: of it, as `score_record` makes it.
 
     Returns:
         The paths of both files.
     """
     scores = Path(path)
     questions = scores.with_suffix(".questions.jsonl")
-    scores.parent.mkdir(parents=True, exist_ok=True)
-    replace_json(scores, score_record(evaluation, model=model, more=more))
+    replace_json(scores, record)
     replace_rows(questions, (scored.to_json() for scored in evaluation.scored))
     return scores, questions
 

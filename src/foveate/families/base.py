@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,11 +16,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from foveate.context import Context, Sampled
 from foveate.errors import FoveateError
+from foveate.families.traits import BoxStyle, UnsupportedModelError
 from foveate.images import PixelBudget, View
 from foveate.regions import Frame
-
-BoxStyle = Literal["json", "short"]
-"""How a model is asked to write boxes: JSON with `bbox_2d`, or four bare numbers (the embedded model)."""
 
 # Unicode's noncharacters, which no text may hold, mark places while the chat template is rendered.
 _SPLICE = "\ufdd0"
@@ -29,10 +27,6 @@ _CUT = "\ufdd1"
 """Keeps the two sides from being tokenised together."""
 _CACHED_BYTES = 1 << 29
 """Of pixels kept for the next forward. Over it all are dropped: at the end of an evaluation every view is alive."""
-
-
-class UnsupportedModelError(FoveateError, ValueError):
-    """A checkpoint that foveate cannot speak to; the message says why and what can be used."""
 
 
 class ContextError(FoveateError, ValueError):

@@ -21,8 +21,9 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from foveate.families import tiny
-from foveate.families.base import VLM, UnsupportedModelError
+from foveate.families.base import VLM
 from foveate.families.qwen2_5_vl import Qwen25VL
+from foveate.families.traits import UnsupportedModelError
 
 EMBEDDED = "tiny"
 """The name of the model that ships with the package."""

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from foveate.families import tiny
-from foveate.families.base import BoxStyle, UnsupportedModelError
+from foveate.families.traits import BoxStyle, UnsupportedModelError
 from foveate.images import PixelBudget
 from foveate.regions import Frame
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from foveate.families.base import ContextError, Family, UnsupportedModelError
+from foveate.families.base import ContextError, Family
+from foveate.families.traits import UnsupportedModelError
 from foveate.images import PixelBudget, View
 from foveate.regions import Frame
 

@@ -6,7 +6,6 @@ Left out: streaming (a reply is read when it is whole), logprobs and token ids (
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 import time
@@ -15,15 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from foveate.context import Context
-from foveate.families.presets import EndpointFamily, endpoint_family, guess_family
+from foveate.families.presets import EndpointFamily
 from foveate.generators.base import Arrival, Arrivals, Generator, Request, Sampling, in_order
 from foveate.generators.chat import chat_messages, read_reply
 from foveate.generators.faults import EndpointError, Remedy, RequestError, fault_of_status
 from foveate.generators.pacing import Breaker, Pace, backoff
-from foveate.generators.spending import Account, Prices, Spent
+from foveate.generators.settings import Endpoint
+from foveate.generators.spending import Account, Spent
 from foveate.protocols.base import Completion, FinishReason
 
 logger = logging.getLogger(__name__)
@@ -55,72 +54,34 @@ class EndpointGenerator(Generator):
     (`refused`).
 
     Args:
-        url: of the API; the client adds `/chat/completions`.
+        endpoint: where it is, and how it is asked.
         model: as the server calls it.
-        family: how the model is spoken to.
-        api_key: never written to a message or a file.
-        concurrency: requests at a time.
-        requests_per_minute: at most; no limit where None.
-        timeout: seconds for one whole reply.
-        retries: further tries of a request that failed for what may pass.
-        first_backoff: seconds before the first of them; doubled for each further one.
-        jpeg_quality: of the pictures that are sent; lossless PNG where None.
-        failures_in_a_row: requests without a reply, one after the other, that end the run; three times the
-            concurrency, and at least 20, where None.
-        extra: further fields of every request's body.
 
     Attributes:
         model: as above.
-        url: as above, without user, password and query: fit to be shown.
+        url: the endpoint's, without user, password and query: fit to be shown.
 
     Raises:
         ImportError: the client is not installed.
-        EndpointError: the URL is none.
-        ValueError: a number is out of its range.
+        EndpointError: the variable that was named for the key is not set.
+        UnsupportedModelError: there is no such family.
     """
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        family: EndpointFamily,
-        *,
-        api_key: str = NO_KEY,
-        concurrency: int = 8,
-        requests_per_minute: float | None = None,
-        timeout: float = 120.0,
-        retries: int = 6,
-        first_backoff: float = 1.0,
-        jpeg_quality: int | None = None,
-        failures_in_a_row: int | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, model: str) -> None:
         try:
             import openai
         except ImportError as error:
             raise ImportError('asking an endpoint needs its client: pip install "foveate[endpoint]"') from error
-        if concurrency < 1 or retries < 0 or timeout <= 0 or first_backoff < 0:
-            raise ValueError("needs concurrency >= 1, retries >= 0, timeout > 0 and first_backoff >= 0")
-        if requests_per_minute is not None and requests_per_minute <= 0:
-            raise ValueError(f"requests_per_minute is {requests_per_minute}: nothing could be asked")
-        if jpeg_quality is not None and not 1 <= jpeg_quality <= 95:
-            raise ValueError(f"jpeg_quality is {jpeg_quality}, not 1 to 95")
-        address = url.rstrip("/").removesuffix("/chat/completions")
-        if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
-            raise EndpointError(f"{url!r} is not the URL of an endpoint, such as http://localhost:8000/v1")
         self.model = model
-        self._family = family
-        self.url = _without_secrets(address)
-        self._api_key = api_key
-        self._concurrency = concurrency
-        self._timeout = timeout
-        self._retries = retries
-        self._first_backoff = first_backoff
-        self._jpeg_quality = jpeg_quality
-        self._extra = dict(extra or {})
-        self._client = openai.OpenAI(base_url=address, api_key=api_key, timeout=timeout, max_retries=0)
-        self._pace = Pace(requests_per_minute)
-        self._breaker = Breaker(failures_in_a_row or max(20, 3 * concurrency))
+        self.url = endpoint.shown_url
+        self._how = endpoint
+        self._family = endpoint.family_of(model)
+        self._api_key = endpoint.api_key() or NO_KEY  # never written to a message or a file
+        self._client = openai.OpenAI(
+            base_url=endpoint.url, api_key=self._api_key, timeout=endpoint.timeout, max_retries=0
+        )
+        self._pace = Pace(endpoint.requests_per_minute)
+        self._breaker = Breaker(endpoint.failures_in_a_row or max(20, 3 * endpoint.concurrency))
         self._account = Account()
         self._refused: set[str] = set()
         self._adapting = Lock()
@@ -133,8 +94,8 @@ class EndpointGenerator(Generator):
     @property
     def identity(self) -> str:
         """The model, and what decides how it is shown pictures and asked; not the URL, which may change."""
-        shown = "png" if self._jpeg_quality is None else f"jpeg {self._jpeg_quality}"
-        return f"{self.model} {shown} {sorted(self._extra.items())}"
+        shown = "png" if self._how.jpeg_quality is None else f"jpeg {self._how.jpeg_quality}"
+        return f"{self.model} {shown} {sorted(self._how.extra.items())}"
 
     @property
     def spent(self) -> Spent:
@@ -160,7 +121,7 @@ class EndpointGenerator(Generator):
         Raises:
             EndpointError: the endpoint cannot answer at all.
         """
-        jobs = deque(_jobs(requests, self._jpeg_quality))
+        jobs = deque(_jobs(requests, self._how.jpeg_quality))
         expected = len(jobs)
         arrivals: SimpleQueue[Arrival | BaseException] = SimpleQueue()
         stop = Event()
@@ -180,7 +141,7 @@ class EndpointGenerator(Generator):
                 arrivals.put(error)
 
         # Daemons: whoever presses Ctrl-C does not wait for replies that are still on their way.
-        threads = [Thread(target=work, daemon=True) for _ in range(min(self._concurrency, expected))]
+        threads = [Thread(target=work, daemon=True) for _ in range(min(self._how.concurrency, expected))]
         try:
             for thread in threads:
                 thread.start()
@@ -209,13 +170,13 @@ class EndpointGenerator(Generator):
                 if fault.remedy is Remedy.STOP:
                     raise self._error(fault.reason, _MENDS.get(fault.status or 0, "")) from None
                 failed += 1
-                if fault.remedy is Remedy.ALONE or failed > self._retries:
+                if fault.remedy is Remedy.ALONE or failed > self._how.retries:
                     return self._given_up(fault, failed)
                 if fault.wait is not None:
                     if fault.wait > LONGEST_WAIT:
                         raise self._error(f"it asks to wait {fault.wait:,.0f} seconds ({fault.reason})") from None
                     self._pace.hold(fault.wait)
-                if stop.wait(backoff(failed, self._first_backoff)):
+                if stop.wait(backoff(failed, self._how.first_backoff)):
                     return None
             else:
                 self._breaker.succeeded()
@@ -232,16 +193,16 @@ class EndpointGenerator(Generator):
         import openai
 
         self._account.asked()
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._how.timeout
         body = bytearray()
         create = self._client.chat.completions.with_streaming_response.create
         try:
             # The client's own timeout is between two bytes: a server may keep a request alive for ever.
-            with create(model=self.model, messages=messages, extra_body=self._extra, **sent) as response:  # type: ignore[arg-type]
+            with create(model=self.model, messages=messages, extra_body=self._how.extra, **sent) as response:  # type: ignore[arg-type]
                 for chunk in response.iter_bytes():
                     body += chunk
                     if time.monotonic() > deadline:
-                        raise RequestError.again(f"no whole reply within {self._timeout:g} seconds")
+                        raise RequestError.again(f"no whole reply within {self._how.timeout:g} seconds")
                 kind = response.headers.get("content-type", "")
         except openai.APIStatusError as error:
             answered = self._breaker.answered
@@ -249,7 +210,7 @@ class EndpointGenerator(Generator):
                 error.status_code, error.response.headers, error.response.text, answered=answered
             ) from None
         except (openai.APITimeoutError, httpx2.TimeoutException):
-            raise RequestError.again(f"no reply within {self._timeout:g} seconds") from None
+            raise RequestError.again(f"no reply within {self._how.timeout:g} seconds") from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             raise self._connection_fault(error) from None
         return read_reply(bytes(body), kind)
@@ -330,57 +291,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _without_secrets(url: str) -> str:
-    """Without user, password and query, which may hold a key."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def endpoint_generator(
-    url: str,
-    model: str,
-    *,
-    family: str | None = None,
-    max_pixels: int | None = None,
-    api_key_env: str = "OPENAI_API_KEY",
-    concurrency: int = 8,
-    requests_per_minute: float | None = None,
-    timeout: float = 120.0,
-    retries: int = 6,
-    jpeg_quality: int | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> EndpointGenerator:
-    """An `EndpointGenerator` from the plain values of a command line; its docstring has what is not said here.
-
-    Args:
-        family: a preset of `families.presets`; guessed from the model's name where None (the generator's
-            `family.name` says what was guessed).
-        max_pixels: of a view, instead of the preset's.
-        api_key_env: the environment variable that holds the key. Unset, the default one means that none is wanted.
-
-    Raises:
-        ImportError: the client is not installed.
-        EndpointError: the URL is none, or the variable that was named is not set.
-        UnsupportedModelError: there is no such family.
-    """
-    key = os.environ.get(api_key_env, "").strip()
-    if not key and api_key_env != "OPENAI_API_KEY":
-        raise EndpointError(f"the environment variable {api_key_env} holds no API key: set it, or name another")
-    traits = endpoint_family(family or guess_family(model))
-    return EndpointGenerator(
-        url,
-        model,
-        traits if max_pixels is None else traits.with_max_pixels(max_pixels),
-        api_key=key or NO_KEY,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        timeout=timeout,
-        retries=retries,
-        jpeg_quality=jpeg_quality,
-        extra=extra,
-    )
-
-
-__all__ = ["EndpointError", "EndpointGenerator", "Prices", "Spent", "endpoint_generator"]

@@ -15,6 +15,10 @@ class Prices:
     prompt: float
     completion: float
 
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What so many tokens cost, in the currency of the prices."""
+        return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:
@@ -35,10 +39,6 @@ class Spent:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     uncounted: int = 0
-
-    def cost(self, prices: Prices) -> float:
-        """In the currency of the prices. Failed tries cost nothing here, as nothing tells their tokens."""
-        return (self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion) / 1_000_000
 
 
 class Account:

@@ -25,6 +25,7 @@ from foveate.recipes.sections import (
     Rollout,
     Section,
     Split,
+    protocol_name,
 )
 from foveate.rewards import NEED_POINTS, NEED_REGIONS, TERMS
 
@@ -57,6 +58,13 @@ class Recipe(Section):
     Null takes away what an extended recipe says."""
     assumptions: dict[str, str] = Field(default_factory=dict)
     """Setting to reason, where the paper is silent or could not be had."""
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _short_names(cls, protocol: object) -> object:
+        if isinstance(protocol, Mapping) and "name" in protocol:
+            return {**protocol, "name": protocol_name(protocol["name"])}
+        return protocol
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -250,7 +258,7 @@ def _read(name: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _laid_over(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """`base` changed by `more`. Another protocol takes nothing over from the one before, whose settings do not fit."""
     old, new = base.get("protocol"), more.get("protocol")
-    if isinstance(old, dict) and isinstance(new, Mapping) and new.get("name", old.get("name")) != old.get("name"):
+    if isinstance(old, dict) and isinstance(new, Mapping) and _another(new.get("name"), old.get("name")):
         base["protocol"] = {}
         for notes in ("published", "assumptions"):
             kept = {key: note for key, note in base.get(notes, {}).items() if not key.startswith("protocol.")}
@@ -258,6 +266,10 @@ def _laid_over(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
                 kept["protocol.name"] = base[notes]["protocol.name"]
             base[notes] = kept
     return _merge(base, more)
+
+
+def _another(new: object, old: object) -> bool:
+    return new is not None and protocol_name(new) != protocol_name(old)
 
 
 def _merge(base: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -156,7 +156,13 @@ ProtocolSettings = (
 PROTOCOL_NAMES = frozenset(
     name for section in get_args(ProtocolSettings) for name in get_args(section.model_fields["name"].annotation)
 )
-"""As `protocol.name` takes them."""
+"""As recipes are written down."""
+_SHORT = {"locate": "locate_answer"}
+
+
+def protocol_name(name: object) -> object:
+    """A protocol's name as recipes are written down, of one that was typed: `locate` is short for `locate_answer`."""
+    return _SHORT.get(name, name) if isinstance(name, str) else name
 
 
 class Objective(Section):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 
 from rich.console import Console
 
 from foveate.display import TrainingDisplay, counting
 from foveate.evaluation.scores import write_scores
-from foveate.evaluations import evaluate_model
+from foveate.evaluations import Counting, evaluate_model
 from foveate.families import EMBEDDED
 from foveate.generators import LocalGenerator
 from foveate.questions.benchmarks import find_data
@@ -18,8 +16,6 @@ from foveate.reproduction.plan import Measurement, Plan, Run
 from foveate.reproduction.schema import ReproductionError, sources
 from foveate.runs import SCENES, load_data, load_policy, start
 from foveate.training.resolution import select_resolutions
-
-Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 def run_plan(plan: Plan, console: Console) -> None:
@@ -96,7 +92,7 @@ def _select(run: Run, counter: Counting) -> None:
 
 def _measure(measurement: Measurement, counter: Counting) -> None:
     assert measurement.path is not None
-    result = evaluate_model(
+    evaluated = evaluate_model(
         measurement.recipe,
         measurement.model,
         measurement.path,
@@ -104,6 +100,7 @@ def _measure(measurement: Measurement, counter: Counting) -> None:
         counting=counter,
     )
     aside = measurement.file.with_name("unfinished.json")
-    scores, questions = write_scores(aside, result, model=measurement.model, more={"command": measurement.command()})
+    record = {**evaluated.record, "command": measurement.command()}
+    scores, questions = write_scores(aside, evaluated.evaluation, record)
     questions.replace(measurement.file.with_suffix(".questions.jsonl"))
     scores.replace(measurement.file)  # last: where it lies, the evaluation is finished
