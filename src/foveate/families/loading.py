@@ -107,11 +107,11 @@ def _samples(file: Path) -> Iterator[bytes]:
         content = weights.tell()
         tensors = (entry for name, entry in json.loads(header).items() if name != "__metadata__")
         for begin, end in sorted(tuple(tensor["data_offsets"]) for tensor in tensors):
-            middle = (begin + end - _SAMPLE) // 2
-            whole = end - begin <= 3 * _SAMPLE
-            for at, length in [(begin, end - begin)] if whole else [(s, _SAMPLE) for s in (begin, middle, end - _SAMPLE)]:
-                weights.seek(content + at)
-                yield weights.read(length)
+            spread = (begin, (begin + end - _SAMPLE) // 2, end - _SAMPLE)
+            small = end - begin <= len(spread) * _SAMPLE
+            for place in (begin,) if small else spread:
+                weights.seek(content + place)
+                yield weights.read(end - begin if small else _SAMPLE)
 
 
 def _checkpoint(model: str | Path) -> str:
