@@ -26,7 +26,7 @@ def run_plan(plan: Plan, console: Console) -> None:
     """Trains and evaluates everything in a plan; a second call goes on where the first one was ended.
 
     Raises:
-        ReproductionError: data that is needed was not given, or a training was stopped.
+        ReproductionError: data that is needed was not given, a training was stopped, or questions failed.
         QuestionFileError: there is no data where it was said to lie.
     """
     if plan.missing:
@@ -100,9 +100,17 @@ def _measure(measurement: Measurement, counter: Counting) -> None:
         measurement.recipe,
         measurement.model,
         measurement.path,
+        out=measurement.folder,
         probed=measurement.probed,
         counting=counter,
     )
+    if result.failed:
+        name, reason = next(iter(result.failed.items()))
+        raise ReproductionError(
+            f"{len(result.failed)} of the questions of {measurement.path} failed: a figure over the others is another "
+            f"than the published one. The first, {name}: {reason}. Mend it and run the same command: what was answered "
+            "is not asked again"
+        )
     aside = measurement.file.with_name("unfinished.json")
     scores, questions = write_scores(aside, result, model=measurement.model, more={"command": measurement.command()})
     questions.replace(measurement.file.with_suffix(".questions.jsonl"))
