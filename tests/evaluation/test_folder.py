@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.evaluation.fakes import FakeGenerator
+from tests.scripted import BriefGenerator as FakeGenerator
 
 from foveate.evaluation.folder import EvaluationFolder, EvaluationFolderError
 from foveate.evaluation.probes import Prober

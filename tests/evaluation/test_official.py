@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.evaluation.fakes import FakeGenerator
+from tests.scripted import BriefGenerator
 
 from foveate.evaluation.grounding import Grounding
 from foveate.evaluation.official import official
@@ -248,6 +248,6 @@ def test_pope_takes_a_judges_word():
 def test_scored_questions_keep_their_tags_and_the_number_of_their_regions():
     [scene] = Scenes(SceneConfig(size=256, view_pixels=56 * 56), seed=1, length=1)[:]
     scene = dataclasses.replace(scene, tags={"task": "Perception"})
-    evaluation = evaluate([scene], Direct(), FakeGenerator(lambda context, seed: "1"))
+    evaluation = evaluate([scene], Direct(), BriefGenerator(lambda context, seed: "1"))
     assert evaluation.scored[0].tags == {"task": "Perception"}
     assert len(evaluation.scored[0].regions) == len(scene.regions) == 1
