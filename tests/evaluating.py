@@ -6,10 +6,13 @@ For each line that it reads it forks a child that evaluates, writes the child's 
 ended: a child can be killed at any moment without importing everything anew for the next one.
 """
 
+import gc
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
+from PIL import Image
 from tests.generators.chat_server import question
 
 from foveate.evaluation.runner import Evaluation, evaluate
@@ -39,6 +42,9 @@ def evaluated(url: str, folder: Path, questions: int, *, timeout: float = NEVER)
 
 
 if __name__ == "__main__":
+    import_module("openai.resources.chat.completions")  # this and the next are else done at first use: by every child
+    Image.init()
+    gc.freeze()  # no child goes through what was there before it
     for _ in sys.stdin:
         child = os.fork()
         if not child:

@@ -61,6 +61,17 @@ class ScriptedGenerator(Generator):
         return completion(reply, seed=seed) if isinstance(reply, str) else reply
 
 
+SHORT = Traits(box_style="short", budget=PixelBudget(28 * 28, 112 * 112))
+"""Of a family that is asked in few words about a very small view, as the embedded model is."""
+
+
+@dataclass
+class BriefGenerator(ScriptedGenerator):
+    """Of such a family."""
+
+    traits: Traits = SHORT
+
+
 def picture(size: tuple[int, int] = (1120, 840), box: tuple[int, int, int, int] = (280, 140, 420, 280)) -> Image.Image:
     """Blue with a red card."""
     image = Image.new("RGB", size, (20, 40, 210))

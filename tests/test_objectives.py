@@ -273,7 +273,8 @@ def test_clipping_stops_only_steps_that_go_further(advantage: float, ratio: floa
 
 def trl_loss(batch: Batch, beta: float, low: float, high: float, loss_type: LossType) -> Tensor:
     """TRL's own loss code on our tokens, log-probs and advantages; only the model's forward is replaced."""
-    grpo = pytest.importorskip("trl.trainer.grpo_trainer", reason="trl is the oracle of this test")
+    from trl.trainer import grpo_trainer as grpo  # the oracle of this test; slow to import
+
     width, lengths = max(batch.lengths), batch.lengths
 
     def padded(values_N: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.evaluation.fakes import FakeGenerator
+from tests.scripted import BriefGenerator
 
 from foveate.evaluation.curves import THRESHOLDS, grounding_curves
 from foveate.evaluation.grounding import Grounding
@@ -36,7 +36,7 @@ def test_curves_fall_and_iou_is_never_over_iog(corners):
 
 def test_the_point_at_three_tenths_is_the_figure_of_the_summary():
     questions = Scenes(SceneConfig(size=256, view_pixels=56 * 56, kind="compare"), seed=1, length=8)[:]
-    replies = FakeGenerator(lambda context, seed: f"0, 0, 56, 112; 0, 0, {56 + 4 * (seed % 9)}, 56")
+    replies = BriefGenerator(lambda context, seed: f"0, 0, 56, 112; 0, 0, {56 + 4 * (seed % 9)}, 56")
     result = evaluate(questions, LocateThenAnswer(), replies, samples=3)
     curve = dict(grounding_curves(result.scored)["iog"])
     assert curve[0.3] == pytest.approx(result.summary.iog30)
@@ -46,7 +46,7 @@ def test_the_point_at_three_tenths_is_the_figure_of_the_summary():
 
 def test_no_curve_without_boxes_asked_for_or_true_regions():
     questions = Scenes(SceneConfig(size=256), length=2)[:]
-    replies = FakeGenerator(lambda context, seed: "0, 0, 56, 56")
+    replies = BriefGenerator(lambda context, seed: "0, 0, 56, 56")
     assert grounding_curves(evaluate(questions, Direct(), replies).scored) == {}
     bare = [question.without_annotations() for question in questions]
     assert "curves" not in evaluate(bare, LocateThenAnswer(), replies).to_json()

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.evaluation.fakes import FakeGenerator
+from tests.scripted import BriefGenerator as FakeGenerator
 
 from foveate.evaluation.folder import EvaluationFolder, EvaluationFolderError
 from foveate.evaluation.probes import EVERY

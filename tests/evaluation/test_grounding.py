@@ -3,7 +3,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.evaluation.fakes import FakeGenerator
+from tests.scripted import BriefGenerator
 
 from foveate.episodes import Episode, Group, run_episodes
 from foveate.evaluation.grounding import best_iou, grounding_of, iog_hit, measured
@@ -98,7 +98,7 @@ def test_boxes_over_the_edge_count_only_inside():
 
 def _episode(located: str, protocol=None) -> tuple[Question, Episode]:
     question = scene(SceneConfig(size=256, view_pixels=56 * 56), 0, 0)
-    generator = FakeGenerator(lambda context, seed: located if "locate" in str(context.messages[0].parts[-1]) else "7")
+    generator = BriefGenerator(lambda context, seed: located if "locate" in str(context.messages[0].parts[-1]) else "7")
     group = run_episodes(
         [question.without_annotations()], protocol or LocateThenAnswer(), generator, sampling=Sampling(0)
     )

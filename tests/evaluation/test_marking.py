@@ -1,7 +1,7 @@
 """What is right: matching first, then a judge; what a judge did not decide is no answer of the model's."""
 
 import pytest
-from tests.evaluation.fakes import FakeGenerator
+from tests.scripted import BriefGenerator
 
 from foveate.evaluation.folder import EvaluationFolder
 from foveate.evaluation.marking import Marker
@@ -19,10 +19,14 @@ def ask(name, expected, choices=None):
 
 def says(*answers):
     """A model that answers the n-th question with the n-th answer."""
-    return FakeGenerator(lambda context, seed: answers[int(str(context.messages[0].parts[-1]).rstrip("?").split()[-1])])
+
+    def answer(context, seed):
+        return answers[int(str(context.messages[0].parts[-1]).rstrip("?").split()[-1])]
+
+    return BriefGenerator(answer)
 
 
-class Judge(FakeGenerator):
+class Judge(BriefGenerator):
     identity = "a judge"
 
     def __init__(self, verdict):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.evaluation.fakes import FakeGenerator
 from tests.evaluation.folders import photo
+from tests.scripted import BriefGenerator
 
 from foveate.episodes import run_episodes
 from foveate.evaluation.pictures import PREDICTED, TRUE, annotated, data_url, resized, thumbnail, thumbnails_of
@@ -236,7 +236,7 @@ def _episodes(reply: str, count: int = 2):
     stream = io.BytesIO()
     photo(0, (896, 672)).save(stream, "PNG")
     question = Question("1", stream.getvalue(), "What?", "7")
-    says = FakeGenerator(lambda context, seed: reply if "locate" in str(context.messages[0].parts[-1]) else "7")
+    says = BriefGenerator(lambda context, seed: reply if "locate" in str(context.messages[0].parts[-1]) else "7")
     [group] = run_episodes([question], LocateThenAnswer(), says, n=count, sampling=Sampling(1.0))
     return group.episodes
 

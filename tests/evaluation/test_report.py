@@ -3,7 +3,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.evaluation.fakes import FakeFamily, FakeGenerator
+from tests.scripted import SHORT, BriefGenerator
 
 from foveate.episodes import run_episodes
 from foveate.evaluation.report import Case, first_cases, write_report
@@ -55,8 +55,8 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def _says(box: str, answer: str = "7") -> FakeGenerator:
-    return FakeGenerator(lambda context, seed: box if "locate" in str(context.messages[0].parts[-1]) else answer)
+def _says(box: str, answer: str = "7") -> BriefGenerator:
+    return BriefGenerator(lambda context, seed: box if "locate" in str(context.messages[0].parts[-1]) else answer)
 
 
 def _episode(question, generator, protocol=None):
@@ -151,7 +151,7 @@ def test_boxes_are_where_they_should_be(tmp_path, size):
     true = _marks(html, "true")
     assert len(true) == 3  # the original, before, after
     assert all(mark == pytest.approx(share, abs=0.011) for mark in true)
-    view = fit_size(size, FakeFamily().budget, 28)
+    view = fit_size(size, SHORT.budget, 28)
     wanted = pytest.approx([100 * c / view[i % 2] for i, c in enumerate((28, 14, 28, 28))], abs=0.011)
     assert _marks(html, "predicted")[0] == wanted
     assert _marks(html, "before") == [wanted]  # the same part of the original
@@ -167,8 +167,8 @@ def test_what_is_missing_is_said(tmp_path, scenes):
 def test_counting_is_reported_without_boxes(tmp_path):
     [counted] = Scenes(SceneConfig(size=448, kind="count"), length=1)[:]
     summary = evaluate([counted], PointThenCount(), _says("", "")).summary
-    before = _episode(counted, FakeGenerator(lambda *_: ""), PointThenCount())
-    after = _episode(counted, FakeGenerator(lambda *_: "8 8 1"), PointThenCount())
+    before = _episode(counted, BriefGenerator(lambda *_: ""), PointThenCount())
+    after = _episode(counted, BriefGenerator(lambda *_: "8 8 1"), PointThenCount())
     figures = {"greedy": summary}
     page = write_report(
         tmp_path / "r.html", title="t", before=figures, after=figures, cases=[Case(counted, before, after)]
@@ -197,8 +197,8 @@ def test_other_protocols_and_images_without_true_boxes(tmp_path, scenes):
 
 def test_large_pictures_are_scaled_down(tmp_path):
     (question,) = Scenes(SceneConfig(size=4096, view_pixels=1024 * 1024, writing_px=60), seed=1, length=1)[:]
-    family = FakeFamily(budget=PixelBudget(28 * 28, 1024 * 1024))
-    generator = FakeGenerator(_says("100, 100, 900, 900")._reply, family)
+    traits = replace(SHORT, budget=PixelBudget(28 * 28, 1024 * 1024))
+    generator = replace(_says("100, 100, 900, 900"), traits=traits)
     episode = _episode(question, generator)
     assert episode.turns[0].context.views[0].size == (1008, 1008)
     summary = evaluate([question], LocateThenAnswer(), generator).summary

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tests.evaluation.fakes import FakeGenerator
+from tests.scripted import BriefGenerator as FakeGenerator
 
 from foveate.evaluation.runner import evaluate
 from foveate.evaluation.scores import score_record, source_commit, write_scores

@@ -49,7 +49,6 @@ def test_tags_and_further_pictures_count():
 
 @pytest.mark.parametrize("suffix", ["tsv", "parquet"])
 def test_an_embedded_picture_counts_by_its_bytes_wherever_its_file_lies(tmp_path, suffix):
-    pytest.importorskip("pyarrow.parquet")
     write = pub.write_tsv if suffix == "tsv" else pub.write_parquet
     file = write(tmp_path / f"t.{suffix}", [pub.tree_row(n) for n in range(2)])
     here = load_benchmark("treebench", file)

@@ -1,7 +1,10 @@
 """From a path or hub id to a model, and what is said when a part is missing."""
 
+import io
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.models import noise_view
 
 from foveate.context import Context
-from foveate.families import EMBEDDED, UnsupportedModelError, load, tiny
+from foveate.families import EMBEDDED, UnsupportedModelError, checkpoint_digest, load, tiny
 
 
 @pytest.fixture
@@ -153,3 +156,63 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
     change_config(folder, image_token_id=9)
     with pytest.raises(UnsupportedModelError, match="not of one checkpoint"):
         load(folder)
+
+
+def loaded_from(folder):
+    """All of a model that its digest asks for."""
+    return SimpleNamespace(model=SimpleNamespace(name_or_path=str(folder), config=SimpleNamespace()))
+
+
+def test_a_change_of_any_one_tensor_is_a_change_of_the_checkpoint(folder):
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    content = 8 + int.from_bytes(whole[:8], "little")
+    tensors = json.loads(whole[8:content])
+    tensors.pop("__metadata__", None)
+    assert sum(end - begin for begin, end in (one["data_offsets"] for one in tensors.values())) == len(whole) - content
+    digests = {checkpoint_digest(loaded_from(folder))}
+    for one in tensors.values():
+        begin, end = (content + offset for offset in one["data_offsets"])
+        file.write_bytes(whole[:begin] + bytes(255 - byte for byte in whole[begin:end]) + whole[end:])
+        digests.add(checkpoint_digest(loaded_from(folder)))
+    assert len(digests) == len(tensors) + 1
+    file.write_bytes(whole)
+    assert checkpoint_digest(loaded_from(folder)) in digests
+
+
+def test_the_same_bytes_under_another_shape_are_another_checkpoint(tmp_path):
+    for name, shape in (("a", (2, 8)), ("b", (8, 2))):
+        (tmp_path / name).mkdir()
+        save_file({"weight": torch.ones(shape)}, tmp_path / name / "model.safetensors")
+    assert checkpoint_digest(loaded_from(tmp_path / "a")) != checkpoint_digest(loaded_from(tmp_path / "b"))
+
+
+def test_little_of_a_large_checkpoint_is_read_for_its_digest(tmp_path, monkeypatch):
+    """Two files of four tensors of 256 MiB each, sparse on the disk."""
+    size, read = 2**28, []
+
+    class Counted(io.FileIO):
+        def readinto(self, buffer):
+            read.append(super().readinto(buffer))
+            return read[-1]
+
+        def readall(self):
+            pytest.fail("a whole file is read")
+
+    for number in range(2):
+        entries = {
+            f"{number}.{n}": {"dtype": "U8", "shape": [size], "data_offsets": [n * size, (n + 1) * size]}
+            for n in range(4)
+        }
+        header = json.dumps(entries).encode()
+        with (tmp_path / f"model-{number}.safetensors").open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(file.tell() + 4 * size)
+    monkeypatch.setattr(Path, "open", lambda path, mode: io.BufferedReader(Counted(path, mode)))
+    assert checkpoint_digest(loaded_from(tmp_path))
+    tensors, places, buffered = 8, 3, io.DEFAULT_BUFFER_SIZE
+    assert tensors * places * 4096 <= sum(read) <= 2 * tensors * places * (4096 + buffered)
+
+
+def test_a_folder_without_weights_has_no_digest(tmp_path):
+    assert checkpoint_digest(loaded_from(tmp_path)) == ""

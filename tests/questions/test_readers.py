@@ -8,6 +8,8 @@ import pickle
 import string
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,16 +60,10 @@ def write_jsonl(folder, *lines):
 
 
 def write_parquet(folder, rows, **options):
-    pa = pytest.importorskip("pyarrow")
     path = folder / "questions.parquet"
     keys = dict.fromkeys(key for good in rows for key in good)  # from_pylist takes the columns of the first row
-    pa.parquet.write_table(pa.Table.from_pylist([{key: row.get(key) for key in keys} for row in rows]), path, **options)
+    pq.write_table(pa.Table.from_pylist([{key: row.get(key) for key in keys} for row in rows]), path, **options)
     return path
-
-
-@pytest.fixture(autouse=True)
-def _parquet():
-    pytest.importorskip("pyarrow.parquet")
 
 
 # Rows that cannot be used: what the message must say is wrong, and what to do.
@@ -450,11 +446,10 @@ def test_parquet_rows_equal_jsonl_rows(folder):
 
 
 def test_parquet_pictures_by_path_and_by_map(folder):
-    pa = pytest.importorskip("pyarrow")
     path = folder / "questions.parquet"
     choices = pa.array([[("A", "red")]], pa.map_(pa.string(), pa.string()))
     columns = {"id": [1], "image": [{"bytes": None, "path": "images/a.jpg"}], "question": ["?"], "answer": ["A"]}
-    pa.parquet.write_table(pa.table({**columns, "choices": choices}), path)
+    pq.write_table(pa.table({**columns, "choices": choices}), path)
     (question,) = load_questions(path)
     assert open_image(question.image).size == SIZE
     assert question.choices == {"A": "red"}

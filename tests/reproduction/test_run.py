@@ -1,6 +1,7 @@
 """A table run for real, on the embedded model and scenes: trained, evaluated, compared, and not done twice."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,28 @@ def test_a_base_and_a_trained_row_from_data_to_comparison(tmp_path: Path, data: 
     monkeypatch.setattr(loop.Trainer, "run", again)
     reproduce("hart/grounding", *given, *rows, *SMALL)
     assert json.loads((tmp_path / "out/hart/grounding.json").read_text())["rows"] == figures
+
+
+def test_a_row_is_never_measured_over_fewer_questions_and_goes_on(tmp_path: Path, data: Path) -> None:
+    shutil.copytree(data / "test", tmp_path / "test")
+    broken = sorted((tmp_path / "test/images").iterdir())[1]
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    given = ["hart/grounding", "--row", "Qwen2.5-VL-7B", "--model", "tiny", "--out", tmp_path / "out", *SMALL]
+    given += [f"--data={name}={tmp_path / 'test'}" for name in ("treebench", "visual-cot")]
+    said = " ".join(reproduce(*given, status=2).split())
+    assert "1 of the questions of" in said
+    assert "is not asked again" in said
+    assert not list((tmp_path / "out/scores").glob("*.json"))
+    [unfinished] = (tmp_path / "out/scores").glob("*/questions.jsonl")
+    answered = unfinished.read_text().splitlines()
+    assert len(answered) == 2
+
+    broken.write_bytes(whole)
+    reproduce(*given)
+    assert unfinished.read_text().splitlines()[:2] == answered
+    for file in (tmp_path / "out/scores").glob("*.json"):
+        assert json.loads(file.read_text())["summary"]["questions"] == 3
 
 
 def test_tables_of_probes(tmp_path: Path, data: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 from PIL import Image
@@ -238,7 +239,6 @@ def test_with_gradient_checkpointing(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", ["G = 8", "several crops", "chains", "questions of different length"])
 def test_with_lora(shape: str) -> None:
-    peft = pytest.importorskip("peft")
     vlm, episodes = random_vlm(gain=1.0), SHAPES[shape]()
     torch.manual_seed(0)
     config = peft.LoraConfig(

@@ -122,6 +122,18 @@ def test_decided_questions_leave_and_others_take_their_place(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text()) == selection.summary
 
 
+def test_further_pictures_cost_visual_tokens_too(tmp_path):
+    generator = ScriptedGenerator(lambda context, seed: str(context.views[0].size))
+    second = Image.new("RGB", (280, 196))
+    select_resolutions([asked_about("q", SIZE, others=(lambda: second,))], generator, tmp_path)
+    views = [request.context.views for request in generator.requests]
+    assert all(len(shown) == 2 for shown in views)
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [answer["visual_tokens"] for answer in answers] == [
+        sum(view.size[0] * view.size[1] // TOKEN for view in shown) for shown in views
+    ]
+
+
 def test_unchanged_questions_are_dropped_or_kept_and_counted(tmp_path):
     questions = [*few(), asked_about("wrong", SIZE, answer="1"), asked_about("small", (28, 28))]
     generator = generator_that_sees({**LIMITS, "wrong": 0, "small": 0})

@@ -112,9 +112,13 @@ class Asked:
             data: likewise.
             purpose: of what is asked, where that is another than an evaluation's, which would be refused its folder.
         """
-        if out or not self.endpoint:
-            return out
-        named = "-".join(part for part in (self.model, self.recipe.protocol.name, data, purpose) if part)
-        out = Path("runs", "eval", re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-.")[-100:])
-        console.print(f"written down in {out}", highlight=False, markup=False, soft_wrap=True)
+        if out is None and self.endpoint:
+            named = "-".join(part for part in (self.model, self.recipe.protocol.name, data, purpose) if part)
+            out = Path("runs", "eval", re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-.")[-100:])
+            console.print(f"written down in {out}", highlight=False, markup=False, soft_wrap=True)
+        if out and (rows := out / "questions.jsonl").is_file():
+            with rows.open("rb") as lines:
+                done = sum(1 for _ in lines)
+            told = f"{done} question(s) were finished before, and are not asked again"
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
         return out

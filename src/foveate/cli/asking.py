@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from foveate.cli.asked import Asked, AskedBy, AskedIn, EndpointSet, EndpointUrl, Limit, Out, Quarantine
 from foveate.cli.common import Data, Json, Model, Seed, Set, console, friendly
+from foveate.cli.probing import print_looking
 
 if TYPE_CHECKING:
     from foveate.evaluation.official import Official
@@ -60,7 +61,7 @@ def evaluate(
     a path it comes from the hub (`--data vstar`). `foveate data benchmarks` lists them.
 
     --probes says whether it uses its crops: what becomes of the accuracy with noise, the true region's crop or one of a
-    random place in their place (noise, true_crop, random_crop), and with the crops alone (crop_alone).
+    random place in their place, and with the crops alone. `foveate probe` asks more.
     """
     from functools import partial
 
@@ -113,7 +114,6 @@ def evaluate(
 def print_evaluation(result: Evaluation, reported: tuple[str, Official] | None = None) -> None:
     """The figures, a benchmark's official ones among them, and what must not be overlooked."""
     from foveate.display import figures_table
-    from foveate.evaluation.probes import probe_figures
     from foveate.evaluation.scoring import FIGURES
 
     for name in FIGURES:
@@ -124,10 +124,8 @@ def print_evaluation(result: Evaluation, reported: tuple[str, Official] | None =
     wrong_place = result.joint.wrong_place_among_right_answers
     if wrong_place is not None:
         console.print(f"{wrong_place:.1%} of the right answers pointed at a wrong place", highlight=False)
-    for name, figures in probe_figures(result.probes or {}).items():
-        if figures["accuracy"] is not None:
-            said = f"{name:12} {figures['accuracy']:.3f}   ({figures['change']:+.3f}, {figures['questions']} questions)"
-            console.print(said, highlight=False)
+    if looking := result.looking:
+        print_looking(looking)
     if reported:
         console.print(figures_table(*reported))
     console.print(f"{result.summary.questions} questions; episodes ended: {result.stops}", highlight=False)

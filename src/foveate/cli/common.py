@@ -45,6 +45,9 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
         except (FoveateError, OSError, ImportError) as error:
             Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
             raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            Console(stderr=True).print("interrupted: what is written down stays, and the same command goes on with it")
+            raise typer.Exit(130) from error
 
     return run
 

@@ -72,14 +72,7 @@ def probe(
         every_checkpoint=checkpoints,
         counting=partial(counting, console),
     )
-    console.print(probes_table(look.looking))
-    if look.looking.dependence is not None and look.looking.dependence_interval is not None:
-        said = _signed(look.looking.dependence, look.looking.dependence_interval)
-        console.print(f"look dependence: {said}", highlight=False)
-    verdict = look.looking.verdict
-    console.print(f"[bold]{verdict.title}[/bold]: {verdict.because}", highlight=False, soft_wrap=True)
-    outcomes = ", ".join(f"{count} {outcome.value}" for outcome, count in look.looking.outcomes.items())
-    console.print(f"{len(look.probed)} questions: {outcomes}\n", highlight=False)
+    print_looking(look.looking)
     console.print(gains_table(look.gains))
     left_out = f"; {look.gains.left_out} without a reply" if look.gains.left_out else ""
     console.print(f"net gain {_share(look.gains.net)}, p {_p(look.gains.p)}{left_out}\n", highlight=False)
@@ -90,8 +83,19 @@ def probe(
         record["checkpoints"] = [one.to_json() for one in account]
     write_json(json_file, record)
     if out is not None:
-        write_json(out / "probe.json", record)
         console.print(f"written down in {out}: `foveate report {out}` draws it", highlight=False)
+
+
+def print_looking(looking: Looking) -> None:
+    """Every probe, look dependence, the verdict, and what became of the questions."""
+    console.print(probes_table(looking))
+    if looking.dependence is not None and looking.dependence_interval is not None:
+        said = _signed(looking.dependence, looking.dependence_interval)
+        console.print(f"look dependence: {said}", highlight=False)
+    verdict = looking.verdict
+    console.print(f"[bold]{verdict.title}[/bold]: {verdict.because}", highlight=False, soft_wrap=True)
+    outcomes = ", ".join(f"{count} {outcome.value}" for outcome, count in looking.outcomes.items())
+    console.print(f"{sum(looking.outcomes.values())} questions: {outcomes}\n", highlight=False)
 
 
 def probes_table(looking: Looking) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 from foveate.evaluation.joint import overall
 from foveate.evaluation.scoring import Attempt, Scored
 from foveate.evaluation.statistics import Interval, bootstrap_interval
-from foveate.protocols.base import StopReason
+from foveate.protocols.matching import yes_or_no
 
 ROTATIONS = 4
 """In how many orders of its options HR-Bench asks each question."""
@@ -65,24 +65,20 @@ class Official:
 def official(benchmark: str, scored: Sequence[Scored]) -> Official:
     """The official figures of a benchmark, over the questions that are there.
 
-    A question that was asked several times counts with the mean over its attempts. Attempts without a reply are left
-    out, and `counts["without_reply"]` says how many questions have none at all.
+    A question that was asked several times counts with the mean over its attempts.
 
     Args:
         benchmark: a name of `questions.benchmarks.BENCHMARKS`.
         scored: its questions as its reader gives them, scored: with their categories and tags.
 
     Raises:
-        ValueError: a benchmark that there is not, no question with a reply, or questions without the tags that the
-            figures need.
+        ValueError: a benchmark that there is not, no question, or questions without the tags that the figures need.
     """
     if benchmark not in _OFFICIAL:
         raise ValueError(f"no official figures for {benchmark!r}; there are for: {', '.join(_OFFICIAL)}")
-    replied = [one for one in scored if _accuracy(one) is not None]
-    if not replied:
-        raise ValueError(f"there is no question of {benchmark} with a reply: nothing to compute figures of")
-    figures = _OFFICIAL[benchmark](replied)
-    return Official(figures.figures, {**figures.counts, "without_reply": len(scored) - len(replied)})
+    if not scored:
+        raise ValueError(f"there is no question of {benchmark}: nothing to compute figures of")
+    return _OFFICIAL[benchmark](scored)
 
 
 def _vstar(scored: Sequence[Scored]) -> Official:
@@ -123,8 +119,9 @@ def _complete(rotations: Sequence[Scored]) -> bool:
 
 def _right_in_all(rotations: Sequence[Scored]) -> float | None:
     """The share of the times that a question was asked at which all rotations were right; None where one is missing."""
-    times = [at for at in zip(*(one.attempts for one in rotations), strict=False) if all(map(_replied, at))]
-    return fmean(all(one.right for one in at) for at in times) if times and _complete(rotations) else None
+    if not _complete(rotations):
+        return None
+    return fmean(all(one.right for one in at) for at in zip(*(one.attempts for one in rotations), strict=True))
 
 
 def _mme_realworld(scored: Sequence[Scored]) -> Official:
@@ -163,7 +160,7 @@ def _pope(scored: Sequence[Scored]) -> Official:
     figures = _yes_no(scored)
     for category, part in _grouped(scored, _category).items():
         figures |= {f"{category}/{name}": figure for name, figure in _yes_no(part).items()}
-    unread = sum(_said(attempt) is None for one in scored for attempt in one.attempts if _replied(attempt))
+    unread = sum(_says(one, attempt) is None for one in scored for attempt in one.attempts)
     return Official(figures, {"unparsed": unread})
 
 
@@ -171,9 +168,8 @@ def _yes_no(scored: Sequence[Scored]) -> dict[str, Figure]:
     """An answer that is neither yes nor no is wrong, and counts as not yes."""
     counts = {(expected, said): 0.0 for expected in (True, False) for said in (True, False)}
     for one in scored:
-        attempts = [attempt for attempt in one.attempts if _replied(attempt)]
-        for attempt in attempts:
-            counts[one.expected.lower() == "yes", _said(attempt) == "yes"] += 1 / len(attempts)
+        for attempt in one.attempts:
+            counts[one.expected.lower() == "yes", _says(one, attempt) == "yes"] += 1 / len(one.attempts)
     hits, false, missed = counts[True, True], counts[False, True], counts[True, False]
 
     def ratio(part: float, whole: float) -> Figure:
@@ -188,10 +184,9 @@ def _yes_no(scored: Sequence[Scored]) -> dict[str, Figure]:
     }
 
 
-def _said(attempt: Attempt) -> str | None:
-    """yes or no, as an answer begins; None for any other answer, and for none."""
-    words = (attempt.answer or "").lower().replace(",", " ").replace(".", " ").replace("!", " ").split()
-    return words[0] if words and words[0] in ("yes", "no") else None
+def _says(one: Scored, attempt: Attempt) -> str | None:
+    """yes or no; None for any other answer. One that counts as right, be it by a judge, says what was expected."""
+    return one.expected.lower() if attempt.right else yes_or_no(attempt.answer or "")
 
 
 def _visual_cot(scored: Sequence[Scored]) -> Official:
@@ -235,21 +230,16 @@ def _not_pointed(scored: Sequence[Scored]) -> dict[str, int]:
     return {"not_pointed": sum(bool(one.regions) and one.figure("mean_iou") is None for one in scored)}
 
 
-def _accuracy(one: Scored) -> float | None:
-    right = [attempt.right for attempt in one.attempts if _replied(attempt)]
-    return fmean(right) if right else None
-
-
-def _replied(attempt: Attempt) -> bool:
-    return attempt.stop != StopReason.FAILED
+def _accuracy(one: Scored) -> float:
+    return fmean(attempt.right for attempt in one.attempts)
 
 
 def _value(scored: Sequence[Scored]) -> float:
-    return fmean(_accuracy(one) or 0.0 for one in scored)
+    return fmean(_accuracy(one) for one in scored)
 
 
 def _mean(scored: Sequence[Scored]) -> Figure:
-    return _figure([_accuracy(one) or 0.0 for one in scored])
+    return _figure([_accuracy(one) for one in scored])
 
 
 def _figure(values: Sequence[float]) -> Figure:

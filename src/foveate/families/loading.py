@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ from foveate.families.traits import UnsupportedModelError
 EMBEDDED = "tiny"
 """The name of the model that ships with the package."""
 
-_MEBIBYTE = 2**20
+_SAMPLE = 4096
+"""Bytes of a tensor that are read at each of three places: some megabytes of a checkpoint of any size."""
 _HUB_ID = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?")
 _NEEDED = (
     ("the configuration", ("config.json",)),
@@ -81,22 +83,36 @@ def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: to
 def checkpoint_digest(vlm: VLM) -> str:
     """What tells the checkpoint that a model was loaded from apart from others; "" where it was loaded from none.
 
-    Of a folder, its weights: the size of each file, and its first and last mebibyte, which any training changes. So a
-    copy is the same and a retrained one is not. Of the hub, its id and commit.
+    Of a folder, its weights: the names, types and shapes of all tensors, and bytes from the beginning, the middle and
+    the end of every one. So a copy is the same, and one of which any tensor was trained is not, be all others frozen; a
+    change to single elements of a large tensor may be missed. Of the hub, its id and commit.
     """
     path = Path(str(vlm.model.name_or_path))
     if not path.is_dir():
         commit = getattr(vlm.model.config, "_commit_hash", None)
         return f"{vlm.model.name_or_path}@{commit}" if commit else ""
     digest = hashlib.sha256()
-    for file in sorted(path.glob("*.safetensors")):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size} ".encode())
-        with file.open("rb") as weights:
-            digest.update(weights.read(_MEBIBYTE))
-            weights.seek(max(0, size - _MEBIBYTE))
-            digest.update(weights.read())
-    return digest.hexdigest()
+    files = sorted(path.glob("*.safetensors"))
+    for file in files:
+        digest.update(f"{file.name} ".encode())
+        for sample in _samples(file):
+            digest.update(sample)
+    return digest.hexdigest() if files else ""
+
+
+def _samples(file: Path) -> Iterator[bytes]:
+    """The header of a safetensors file (its length in eight bytes, then JSON), then some of every tensor's bytes."""
+    with file.open("rb") as weights:
+        header = weights.read(int.from_bytes(weights.read(8), "little"))
+        yield header
+        content = weights.tell()
+        tensors = (entry for name, entry in json.loads(header).items() if name != "__metadata__")
+        for begin, end in sorted(tuple(tensor["data_offsets"]) for tensor in tensors):
+            spread = (begin, (begin + end - _SAMPLE) // 2, end - _SAMPLE)
+            small = end - begin <= len(spread) * _SAMPLE
+            for place in (begin,) if small else spread:
+                weights.seek(content + place)
+                yield weights.read(end - begin if small else _SAMPLE)
 
 
 def _checkpoint(model: str | Path) -> str:

@@ -71,10 +71,10 @@ def is_right(answer: str | None, expected: str, tolerance: float = 0.0) -> bool:
     if answer is None:
         return False
     said, wanted = normalised(answer), normalised(expected)
-    if said == wanted:
-        return True
     if wanted in ("yes", "no"):
         return yes_or_no(answer) == wanted
+    if said == wanted:
+        return True
     number, right = value_of_number(said), value_of_number(wanted)
     if number is None or right is None:
         return False
@@ -94,10 +94,13 @@ _ANY_NO = re.compile(rf"\b{_NO}(?=\s{{0,3}}(?:[.,;:!?)]|$|and\b|or\b))")
 def yes_or_no(text: str) -> Literal["yes", "no"] | None:
     """What a text plainly says: "yes", "no", or None.
 
-    Plain is a text that begins with the word, closed by a mark or followed by a clause ("Yes, there is", "No it is
-    not"), or that says "the answer is yes". None where both are said, where it is asked, or where "no" belongs to what
-    follows ("no idea", "there is no dog").
+    Plain is the word alone, a text that begins with it, closed by a mark or followed by a clause ("Yes, there is", "No
+    it is not"), or one that says "the answer is yes". None where both are said, where it is asked, or where "no"
+    belongs to what follows ("no idea", "there is no dog").
     """
+    alone = normalised(text)
+    if alone in ("yes", "no"):
+        return "yes" if alone == "yes" else "no"
     said = folded(text).replace("*", "").lstrip(_AROUND + "\n").rstrip()
     yes, no = bool(_SAYS_YES.match(said)), bool(_SAYS_NO.match(said))
     if not yes and not no and (led := _LED.search(said)):

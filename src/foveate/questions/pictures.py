@@ -8,11 +8,12 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -114,23 +115,40 @@ class EmbeddedImage(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class JsonlImage(EmbeddedImage):
-    """A picture written as base64 into a line of a JSONL file."""
+class LineImage(EmbeddedImage):
+    """A picture written as base64 into a file of lines.
+
+    Attributes:
+        line: where its row begins, from 1.
+        offset: the same, in bytes.
+    """
 
     file: Path
     line: int
     offset: int
-    key: str = "image"
 
     @property
     def place(self) -> str:
         """The file and the line."""
         return f"{self.file}, line {self.line}"
 
-    def written(self) -> Any:
-        """The value of its key."""
+    @contextmanager
+    def row(self) -> Iterator[BinaryIO]:
+        """The file, from where the row begins."""
         with self.file.open("rb") as stream:
             stream.seek(self.offset)
+            yield stream
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlImage(LineImage):
+    """A picture in a line of a JSONL file."""
+
+    key: str = "image"
+
+    def written(self) -> Any:
+        """The value of its key."""
+        with self.row() as stream:
             line = stream.readline()
         try:
             return json.loads(line)[self.key]

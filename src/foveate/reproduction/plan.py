@@ -102,10 +102,16 @@ class Measurement:
         """With all overrides."""
         return load_recipe(self.recipe_name, self.overrides)
 
+    @property
+    def folder(self) -> Path:
+        """Where it is written down question by question, so that it can be gone on with."""
+        return self.file.with_suffix("")
+
     def command(self) -> str:
         """The same as a command."""
         probes = ["--probes"] if self.probed else []
-        asked = ("--recipe", self.recipe_name, *_set(self.overrides), *probes, "--json", self.file)
+        written = ("--out", self.folder, "--json", self.file)
+        asked = ("--recipe", self.recipe_name, *_set(self.overrides), *probes, *written)
         return _command("eval", "--model", self.model, "--data", self.path or f"<{self.data}>", *asked)
 
     def estimate(self) -> Estimate:

@@ -22,7 +22,7 @@ def run_plan(plan: Plan, console: Console) -> None:
     """Trains and evaluates everything in a plan; a second call goes on where the first one was ended.
 
     Raises:
-        ReproductionError: data that is needed was not given, or a training was stopped.
+        ReproductionError: data that is needed was not given, a training was stopped, or questions failed.
         QuestionFileError: there is no data where it was said to lie.
     """
     if plan.missing:
@@ -96,9 +96,17 @@ def _measure(measurement: Measurement, counter: Counting) -> None:
         measurement.recipe,
         measurement.model,
         measurement.path,
+        out=measurement.folder,
         probed=measurement.probed,
         counting=counter,
     )
+    if failed := evaluated.evaluation.failed:
+        name, reason = next(iter(failed.items()))
+        raise ReproductionError(
+            f"{len(failed)} of the questions of {measurement.path} failed: a figure over the others is another "
+            f"than the published one. The first, {name}: {reason}. Mend it and run the same command: what was answered "
+            "is not asked again"
+        )
     aside = measurement.file.with_name("unfinished.json")
     record = {**evaluated.record, "command": measurement.command()}
     scores, questions = write_scores(aside, evaluated.evaluation, record)

@@ -235,15 +235,15 @@ def _as_drawn(image: Image.Image) -> Image.Image:
 
 def _answer(episode: Episode, multiple: int, seconds: float) -> Answer:
     question, [turn] = episode.question, episode.turns
-    view = turn.context.views[0]
+    views = turn.context.views
     assert question.view_pixels is not None
     return Answer(
         question=question.id,
         words=_words(question),
         pixels=question.view_pixels,
         answer=episode.answer,
-        image_size=view.original_size,
-        visual_tokens=view.size[0] * view.size[1] // multiple**2,
+        image_size=views[0].original_size,
+        visual_tokens=sum(view.size[0] * view.size[1] // multiple**2 for view in views),
         tokens=turn.completion.tokens,
         seconds=seconds,
     )

@@ -6,7 +6,8 @@ import io
 import json
 
 import numpy as np
-import pytest
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 SIZE = (48, 32)
@@ -50,11 +51,9 @@ def write_tsv(path, rows):
 
 
 def write_parquet(path, rows, **options):
-    pa = pytest.importorskip("pyarrow")
-    pytest.importorskip("pyarrow.parquet")
     keys = dict.fromkeys(key for row in rows for key in row)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pa.parquet.write_table(pa.Table.from_pylist([{key: row.get(key) for key in keys} for row in rows]), path, **options)
+    pq.write_table(pa.Table.from_pylist([{key: row.get(key) for key in keys} for row in rows]), path, **options)
     return path
 
 

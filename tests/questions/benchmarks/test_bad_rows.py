@@ -1,11 +1,9 @@
 """Rows of benchmarks that cannot be used are named with file, row and mend; the others are read all the same."""
 
 import gc
+import tracemalloc
 
 import pytest
-
-pytest.importorskip("pyarrow.parquet")
-
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.questions.benchmarks import published as pub
@@ -192,7 +190,6 @@ def test_questions_keep_no_image_bytes_alive(tmp_path, suffix):
 
 def test_reading_holds_a_few_rows_at_a_time(tmp_path):
     """Of 40 pictures of 1.6 MB as base64, never more than a tenth is in memory."""
-    tracemalloc = pytest.importorskip("tracemalloc")
     text = pub.plain(pub.png(size=(640, 640)))
     file = pub.write_tsv(tmp_path / "t.tsv", [pub.tree_row(n, image=text) for n in range(40)])
     tracemalloc.start()

@@ -1,9 +1,6 @@
 """Every benchmark is read from every layout in which it is published, with options, letters and boxes as they are."""
 
 import pytest
-
-pytest.importorskip("pyarrow.parquet")
-
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.questions.benchmarks import published as pub

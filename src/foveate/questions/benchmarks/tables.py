@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from foveate.images import ImageSource
 from foveate.questions.files import MAX_LINE_BYTES, raw_rows
-from foveate.questions.pictures import EmbeddedImage, JsonlImage, ParquetImage, import_pyarrow, open_parquet
+from foveate.questions.pictures import JsonlImage, LineImage, ParquetImage, import_pyarrow, open_parquet
 from foveate.questions.problems import Problem, QuestionFileError, kind
 
 SUFFIXES = (".tsv", ".parquet", ".json", ".jsonl", ".ndjson")
@@ -58,29 +58,18 @@ def records(file: Path) -> Iterator[Record]:
 
 
 @dataclass(frozen=True, slots=True)
-class TsvImage(EmbeddedImage):
-    """A picture written as base64 into a field of a TSV file.
+class TsvImage(LineImage):
+    """A picture in a field of a TSV file.
 
     Attributes:
-        line: where its row begins, from 1.
-        offset: the same, in bytes.
         field: its column, from 0.
     """
 
-    file: Path
-    line: int
-    offset: int
     field: int
-
-    @property
-    def place(self) -> str:
-        """The file and the line."""
-        return f"{self.file}, line {self.line}"
 
     def written(self) -> Any:
         """The text of the field."""
-        with self.file.open("rb") as stream:
-            stream.seek(self.offset)
+        with self.row() as stream:
             fields, _ = _tsv_fields(stream) or ([], 0)
         return fields[self.field].decode(errors="replace") if self.field < len(fields) else None
 
