@@ -102,7 +102,7 @@ def test_probe_without_out_is_written_down_beside_the_evaluation(data: Path) -> 
     assert {path.name for path in Path("runs/eval").iterdir()} == {"m-direct-my.jsonl", "m-direct-my.jsonl-probe"}
     probed = Path("runs/eval/m-direct-my.jsonl-probe")
     assert (probed / "replies.jsonl").exists()
-    assert json.loads((probed / "scores.json").read_text())["gain_harm"]["neither"] > 0
+    assert json.loads((probed / "scores.json").read_text())["gain_harm"]["questions"] > 0
 
 
 def test_ask_says_how_it_asks_and_writes_no_folder(data: Path) -> None:
