@@ -153,6 +153,7 @@ def test_a_failed_question_is_in_no_figure_and_is_asked_again(tmp_path):
     left = [scored for scored in whole.scored if scored.id not in result.failed]
     assert list(result.scored) == left
     assert result.summary.questions + len(result.failed) == len(QUESTIONS)
+    assert result.setup == whole.setup  # the data is what was asked, whatever became of it
     folder.finish(result.to_json(), result.failed)
     failed = [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()]
     assert [row["id"] for row in failed] == list(result.failed)

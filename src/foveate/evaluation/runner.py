@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -177,7 +178,7 @@ def evaluate(
         "prompts": run.wording,
         **marker.setup(),
     }
-    return _evaluation(run.in_order(), kept, run.failed, setup, seed)
+    return _evaluation(run.in_order(), kept, run.failed, {**setup, "data_sha256": run.data_sha256()}, seed)
 
 
 class _Run:
@@ -194,6 +195,7 @@ class _Run:
         self._folder, self._prober, self._marker = folder, prober, marker
         self._multiple, self._progress = multiple, progress
         self._rows: dict[int, Scored] = {}
+        self._data: dict[int, str] = {}
         self._asked: dict[int, tuple[int, Question, Question]] = {}
         self._passed: deque[tuple[int, Question, Scored]] = deque()
         self.failed: dict[str, str] = {}
@@ -208,7 +210,7 @@ class _Run:
                     raise EvaluationError(
                         f"question {question.id} is not what it was when {where} asked it: name another folder"
                     )
-                self._rows[place] = row
+                self._rows[place], self._data[place] = row, row.data
                 self._passed.append((place, question, row))
                 self._progress(1)
                 continue
@@ -218,7 +220,9 @@ class _Run:
 
     def unreadable(self, stripped: Question, error: ImageError) -> None:
         """A question whose picture cannot be used."""
-        self._asked.pop(id(stripped))
+        place, question, _ = self._asked.pop(id(stripped))
+        with suppress(OSError):  # a file that is gone has no bytes to tell it by
+            self._data[place] = fingerprint(question).hex()
         self.failed[stripped.id] = str(error)
         self._progress(1)
 
@@ -227,6 +231,7 @@ class _Run:
         answered: dict[int, Group] = {}
         for stripped, episodes in groups:
             place, question, _ = self._asked.pop(id(stripped))
+            self._data[place] = fingerprint(question).hex()
             if without := [episode for episode in episodes if episode.stop is StopReason.FAILED]:
                 self.failed[question.id] = without[0].turns[-1].completion.text
             else:
@@ -245,7 +250,7 @@ class _Run:
                 group.episodes,
                 marks[place],
                 multiple=self._multiple,
-                data=fingerprint(group.question).hex(),
+                data=self._data[place],
                 seconds=seconds / len(groups),
             )
             self._rows[place] = replace(scored, probed=probed.get(place))
@@ -279,6 +284,13 @@ class _Run:
         ask(self._prober)
         return probed
 
+    def data_sha256(self) -> str:
+        """Of all that was asked, whatever became of it: runs on the same data have the same."""
+        digest = hashlib.sha256()
+        for place in sorted(self._data):
+            digest.update(bytes.fromhex(self._data[place]))
+        return digest.hexdigest()
+
     def in_order(self) -> list[Scored]:
         """Every question that did not fail, in the order of the questions.
 
@@ -303,16 +315,14 @@ class _Run:
 def _evaluation(
     scored: Sequence[Scored], kept: Sequence[Group], failed: Mapping[str, str], setup: Mapping[str, Any], seed: int
 ) -> Evaluation:
-    digest = hashlib.sha256()
     categories: dict[str, list[Scored]] = {}
     for one in scored:
-        digest.update(bytes.fromhex(one.data))
         categories.setdefault(one.category or "", []).append(one)
     return Evaluation(
         summary=summarise(scored, seed=seed),
         by_category={name: summarise(categories[name], seed=seed) for name in sorted(categories)},
         scored=tuple(scored),
         groups=tuple(kept),
-        setup={**setup, "data_sha256": digest.hexdigest()},
+        setup=setup,
         failed=failed,
     )
