@@ -11,7 +11,8 @@ from foveate.evaluation import extract_choice
 from foveate.protocols import parse_answer
 
 CORPUS = Path(__file__).parent / "corpus"
-ROWS = [json.loads(line) for name in ("choices", "choices_held_out") for line in (CORPUS / f"{name}.jsonl").open("rb")]
+NAMES = ("choices", "choices_held_out", "choices_review")
+ROWS = [json.loads(line) for name in NAMES for line in (CORPUS / f"{name}.jsonl").open("rb")]
 COLOURS = {"A": "red", "B": "blue", "C": "green", "D": "yellow"}
 
 
@@ -84,6 +85,7 @@ def test_what_the_letters_are_does_not_matter(letters, letter, style):
         "\\boxed{A} ", "\\boxed{", "<answer>", "<answer>A", "<think>", "</think>", "<tool_call>", "```python", "red ",
         "red, ", "is red. ", "答案", "答案是A", "红", "* ", "- ", "> ", "# ", " \n", "$", "\\text{", "'", '"', "''",
         '"a ', "A or ", "A and A ", "Option A ", "A is right. ", "A: ", "\ufdfa", "é", "😀", "{", '{"answer": "A"} ',
+        "wait, ", "no, ", "not A; it is ", "\\boxed{A} is wrong ", "A=red ",
     ],
 )  # fmt: skip
 def test_a_reply_of_twenty_thousand_characters_ends(piece):

@@ -58,11 +58,18 @@ _EASTERN = (
 _LEAD = re.compile(f"{_WEST}|{_EASTERN}", re.IGNORECASE)
 
 
+def sentence_before(text: str) -> str:
+    """The beginning of a sentence that a tidied text breaks off in."""
+    return _SENTENCE.split(text)[-1]
+
+
 class Led(NamedTuple):
     """A statement that announces an answer."""
 
     before: str
     """What its sentence says before, as far back as the announcement before it."""
+    noun: str
+    """Its first word."""
     said: str
     """What follows on its line and before the next announcement."""
 
@@ -74,6 +81,8 @@ def led_statements(text: str) -> list[Led]:
     ends = [match.start() for match in matches[1:]] + [len(text)]
     for match, end in zip(matches, ends, strict=False):
         said = text[match.end() : end].partition("\n")[0].strip()
-        found.append(Led(_SENTENCE.split(text[max(last, match.start() - 120) : match.start()])[-1], said))
+        before = sentence_before(text[max(last, match.start() - 120) : match.start()])
+        noun = re.match(r"[^\W_]*", match[0].lower())
+        found.append(Led(before, noun[0] if noun else "", said))
         last = match.end()
     return found
