@@ -32,14 +32,16 @@ _SENTENCE_BEGINS = re.compile(
     re.IGNORECASE,
 )
 """After a letter and a point: what begins a sentence, not a name ("A. Einstein was here")."""
-_NO_OR_NOT = re.compile(r"\b(?:no(?! (?:doubt|question))|not)\b|n't\b", re.IGNORECASE)
+_NO_OR_NOT = re.compile(
+    r"\b(?:although|though|but|however|except|if|unless|no(?! (?:doubt|question))|not)\b|n't\b", re.IGNORECASE
+)
 _NOT_THIS = re.compile(
     r"(?:\bnot|n't) ([^.;,\n]{1,60}?)(?:[.;,]+ (?:but |rather )?(?=it(?:'s| is) )| but (?:rather )?)", re.IGNORECASE
 )
 _THAT_IS = r"(?i:i\.e\.?,? |that is,? )"
 _WRONG = r"(?:not|n't|wrong|incorrect|false|unlikely|no|never)\b|n't\b"
 _BEFORE_LETTER = re.compile(
-    r"(?:(?:so|well|hmm|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion"
+    r"(?:(?:up)?on (?:zooming in|closer inspection|a closer look),? )?(?:(?:so|well|hmm|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion"
     r"|conclusion|correct|only|out of the four|finally|okay|ok|which leaves|so it must be|all right|alright"
     r"|(?:assistant|model)(?=:)|(?:comparing|between|of) \w and \w)\b[,:]? ?){0,3}"
     r"(?:(?:it is|it's|it must be|it has to be|that's|that would be|let me go with|let's go with"
@@ -50,7 +52,7 @@ _BEFORE_LETTER = re.compile(
     r"|(?:i|we)(?: would| will|'d)? (?:think|believe|say|guess)(?: that)?(?: it is| it's)?"
     r"|i am sure(?: that)? (?:it's|it is)"
     r"|i'm sure(?: that)? it's|my (?:answer|choice|pick) (?:is|would be)"
-    r"|the (?:correct|right|best|final) (?:one|option|choice|answer) is)\b:? ?)?"
+    r"|the (?:correct|right|best|final) (?:one|match|fit|option|choice|answer) is)\b:? ?)?"
     r"(?:the )?(?:(?:correct )?(?:option|choice|answer|letter) ?:? ?)?",
     re.IGNORECASE,
 )
@@ -90,7 +92,7 @@ class Chooser:
         self._phrase = re.compile(rf"[(\[\"']{{0,2}}({one})(?![{WORD}&])[)\]\"'.:]{{0,3}} ?", re.IGNORECASE)
         self._ending = re.compile(
             rf"(?:[(,] ?(?:{_THAT_IS}|(?i:hence |thus |so ))?(?:(?i:option|choice|answer|letter) )\(?({either})\)?"
-            rf"|\(({either})\)|[,:] {_THAT_IS}?({one}))[.!]?\s?\Z"
+            rf"|\(({either})\)|(?:[,:]| -) {_THAT_IS}?({one}))[.!]?\s?\Z"
         )
         self._verdict = re.compile(
             rf"(?<![\w'-])(?<!and )(?<!or )(?<!& )(?<!and \()\(?({one})(?![\w'&-])[).:]?(?: 选项)?{_RIGHT}",
@@ -286,7 +288,7 @@ class Chooser:
             return None
         letter = self.lone(phrase[1])
         lead = bare[: before.end()].rstrip().lower()
-        bracketed = phrase[0].startswith("(")
+        bracketed = phrase[0].startswith("(") or ")" in phrase[0]
         if letter != phrase[1] and not bracketed and not lead.endswith(("option", "choice", "letter", "answer")):
             return None
         rest = bare[phrase.end() :]

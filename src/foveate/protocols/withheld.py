@@ -18,9 +18,15 @@ _CONDITION = re.compile(
     r"|n't\b|\bor (?:maybe |perhaps |possibly )?(?:the )?(?:correct |right )?$|不$",
     re.IGNORECASE,
 )
+_NO_DOUBT = re.compile(r"\b(?:no|without(?: an?y?)?|beyond) doubt\b", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"\b(?:tempt\w*|retract\w*|withdraw\w*|reject\w*|rul(?:e|ed|ing) out|eliminat\w+|exclud\w+|avoid\w*|dismiss\w*"
+    r"|discard\w*|discount\w*|forget|cross\w* out|nothing|none|neither|nor|hardly|doubtful|questionable)\b",
+    re.IGNORECASE,
+)
 _I_SAY = re.compile(r"\b(?:i|we)(?:'d| would| can| could| do| must)? (?:now )?(?:confidently )?say\b", re.IGNORECASE)
 _NOT_BUT = re.compile(r"\b(?:not|n't)\b[^.;!?\n]{1,60}\bbut\b", re.IGNORECASE)
-_SO = re.compile(r"[,;] ?(?:and )?(?:so|thus|therefore|hence|which means|meaning)\b", re.IGNORECASE)
+_SO = re.compile(r"(?:[,;] ?| )(?:and )?(?:so(?! \w+ that)|thus|therefore|hence|which means|meaning)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _ENGLISH = frozenset(
     "answer ans option choice pick letter selected selection output result prediction solution conclusion".split()
@@ -39,10 +45,13 @@ _FOREIGN_UNFIT = re.compile(
     r"\b(?:falsch\w*|mauvaise?|fausse|incorrect[aeo]?|errad[ao]|sbagliat[ao]|неправильн\w+|неверн\w+|salah)\b|错|誤|오답",
     re.IGNORECASE,
 )
+_GOES_ON = re.compile(r"[\"')\]]*,? (?=[a-z])([a-z]+)")
+_REASONS = frozenset(
+    "because since as for given based due in on so which that where with from by it the i this and here a an its there not".split()
+)
 _AFTER = re.compile(
-    r"[\"')\]]*,? ?(?:is|was|are|were|would|should|could|might|may|seems?|cannot|can|has|turned"
-    r"|which (?:is|was) (?:not|wrong|false|incorrect)|though(?: not)? wrong|a (?:careless|hasty)\w*)\b"
-    r"(?! (?:what|correct|right|my|the (?:right|correct|best|final|most)|clearly (?:right|correct)))",
+    r"[\"')\]]*,? ?(?:(?:is|was) (?:what i|correct|right|my|the (?:right|correct|best|final|most|answer)|clearly (?:right|correct))"
+    r"|if i (?:had|have|must))\b",
     re.IGNORECASE,
 )
 _UNSURE_AFTER = re.compile(
@@ -60,15 +69,16 @@ _GOVERNS = re.compile(
     re.IGNORECASE,
 )
 _REJECTS = re.compile(
-    r"[\s\"')\]*_$.]*(?:(?:this|that|it|which|,) ?)*(?:(?:is|was|would be|can(?:not)? be|seems)\b ?)"
+    r"[\s\"')\]*_$.]*\?"
+    r"|[\s\"')\]*_$.]*(?:(?:this|that|it|which|,) ?)*(?:(?:is|was|would be|can(?:not)? be|seems)\b ?)(?:an? |the )?"
     r"(?:clearly |definitely |simply |just |also )?"
-    r"(?:not|n't|wrong|incorrect|false|ruled out|excluded|unlikely|impossible)\b"
-    r"|[\s\"')\]*_$.]*(?:isn't|wasn't|cannot be|can't be)",
+    r"(?:not|n't|wrong|incorrect|false|ruled out|excluded|unlikely|impossible|mistake|error|bad)\b"
+    r"|[\s\"')\]*_$.]*(?:that |this |it )?(?:isn't|wasn't|cannot be|can't be)",
     re.IGNORECASE,
 )
 _BACK = re.compile(
-    r"(?:(?:(?<=[.,;:!?…\n-])|(?<=[.,;:!?…\n-] )|\A)(?:oh |but |and |um |hmm,? )?"
-    r"(?:(?:wait|hold on|sorry|i mean|scratch that|correction|let me correct (?:that|myself)|on second thoughts?)\b"
+    r"(?:(?:(?<=[.,;:!?…\n-])|(?<=[.,;:!?…\n-] )|\A)(?:oh,? |but |and |um,? |hmm,? |no )?"
+    r"(?:(?:wait|hold on|sorry|oops|i mean|i meant|i change my (?:answer|mind) to|scratch that|correction|let me correct (?:that|myself)|on second thoughts?)\b"
     r"|(no)(?=[.,;:!]|\s?\Z)|(?:actually|rather)(?=[.,;:!]|\s?\Z))"
     r"|,? but (?:on (?:closer (?:inspection|look)|second thoughts?)"
     r"|(?:after|on) (?:zooming in|looking closer|a closer look)"
@@ -108,18 +118,27 @@ def announces_another(before: str, noun: str) -> bool:
             return True
         if "least" in before.lower().split() or "less" in before.lower().split():
             return True
-    return bool(_CONDITION.search(_I_SAY.sub("", before)))
+    return _unsaid(before)
+
+
+def _unsaid(before: str) -> bool:
+    """Whether a word before a statement keeps it from being one of what is so."""
+    before = _NO_DOUBT.sub("", _I_SAY.sub("", before))
+    return bool(_CONDITION.search(before) or _REFUSED.search(before))
 
 
 def withdrawn_after(rest: str) -> bool:
     """Whether what follows the letter of an announced answer makes another statement of it."""
-    return bool(_AFTER.match(rest) or _UNSURE_AFTER.search(re.split(r"(?<=\w\w)[.!]\s|\n", rest, maxsplit=1)[0]))
+    goes_on = _GOES_ON.match(rest)
+    apart = goes_on is not None and goes_on[1] not in _REASONS and not _AFTER.match(rest)
+    return bool(apart or _UNSURE_AFTER.search(re.split(r"(?<=\w\w)[.!]\s|\n", rest, maxsplit=1)[0]))
 
 
 def marked_is_denied(before: str, after: str) -> bool:
     r"""Whether the sentence around a marked answer denies it: "not \boxed{A}", "<answer>A</answer> is wrong"."""
-    before = _NOT_BUT.sub("", before)
-    return bool(_GOVERNS.search(before) or conditional(before) or _REJECTS.match(after[:80]))
+    before = _IF_ASKED.sub("", _NOT_BUT.sub("", before))
+    clause = re.split(r"[,:;]|[.!] ", _SO.split(before)[-1])[-1]
+    return bool(_IF.search(before) or _unsaid(clause) or _GOVERNS.search(before) or _REJECTS.match(after[:80]))
 
 
 def after_taking_back(text: str, *, no: bool) -> str | None:

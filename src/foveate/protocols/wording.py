@@ -48,7 +48,7 @@ _WEST = (
     r"|đáp án|الإجابة)"
     r"(?: here| i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question"
     r"| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}\s?"
-    r"(?:(?:'s|is|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])"
+    r"(?:(?:'s|is|remains|stays|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])"
     r"|:|=|→|\]|\.{3}|-(?= )|\. ?(?=\(?[A-Z]\b)|\n)"
     r"[:_\s]{0,8}"
 )
