@@ -80,14 +80,23 @@ def extract_choice(reply: str, choices: Mapping[str, str]) -> str | None:
     reply = spoken(reply)
     if (keyed := keyed_answer(reply)) is not None:
         return _of_final(keyed, choose) or None
-    text = whole = tidied(_without_asides(reply))
-    taken_back = after_taking_back(text, no=not choose.yes_no)
-    corrected = choose.corrected(text if taken_back is None else taken_back)
-    if taken_back is not None:
-        text = taken_back
-    letter = _announced(text, choose) if corrected is None else corrected
-    letter = _of_prose(text, choose) if letter is None else letter
+    whole = tidied(_without_asides(reply))
+    taken_back = after_taking_back(whole, no=not choose.yes_no)
+    letter = _read(whole if taken_back is None else taken_back, choose)
     return letter if letter and not choose.opens_otherwise(whole, letter) else None
+
+
+def _read(text: str, choose: Chooser) -> str | None:
+    """The letter of a text that marks none."""
+    if correction := choose.correction(text):
+        before, letter = correction
+        return letter if _uncorrected(before, choose) in (None, letter) else UNDECIDED
+    return _uncorrected(text, choose)
+
+
+def _uncorrected(text: str, choose: Chooser) -> str | None:
+    letter = _announced(text, choose)
+    return _of_prose(text, choose) if letter is None else letter
 
 
 def _of_marked(reply: str, marked: list[Marked], choose: Chooser) -> str | None:

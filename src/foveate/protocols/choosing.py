@@ -10,6 +10,7 @@ from foveate.protocols.matching import normalised, yes_or_no
 from foveate.protocols.options import ARTICLE, UNDECIDED, WORD, OptionTexts
 from foveate.protocols.sentence import UNLIKE
 from foveate.protocols.withheld import withdrawn_after
+from foveate.protocols.wording import sentences
 
 _KEPT = frozenset("+#&%/@^~|=\\-")
 _HEDGE = re.compile(
@@ -36,22 +37,24 @@ _NO_OR_NOT = re.compile(
     r"\b(?:although|though|but|however|except|if|unless|no(?! (?:doubt|question))|not)\b|n't\b", re.IGNORECASE
 )
 _NOT_THIS = re.compile(
-    r"(?:\bnot|n't) ([^.;,\n]{1,60}?)(?:[.;,]+ (?:but |rather )?(?=it(?:'s| is) )| but (?:rather )?)", re.IGNORECASE
+    r"(?:\bnot|n't) ([^.;,\n]{1,60}?)(?:[.;,]+ (?:but |rather )?(?=it(?:'s| is) )| but (?:rather )?)"
+    r"|,? but (?=it(?:'s| is) )",
+    re.IGNORECASE,
 )
 _THAT_IS = r"(?i:i\.e\.?,? |that is,? )"
 _WRONG = r"(?:not|n't|wrong|incorrect|false|unlikely|no|never)\b|n't\b"
 _BEFORE_LETTER = re.compile(
-    r"(?:(?:up)?on (?:zooming in|closer inspection|a closer look),? )?(?:(?:so|well|hmm|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion"
+    r"(?:(?:up)?on (?:zooming in|closer inspection|a closer look),? )?"
+    r"(?:(?:so|well|hmm|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion"
     r"|conclusion|correct|only|out of the four|finally|okay|ok|which leaves|so it must be|all right|alright"
-    r"|(?:assistant|model)(?=:)|(?:comparing|between|of) \w and \w)\b[,:]? ?){0,3}"
-    r"(?:(?:it is|it's|it must be|it has to be|that's|that would be|let me go with|let's go with"
-    r"|(?:i'll )?go(?:ing)? (?:with|for)"
-    r"|(?:my )?(?:best )?(?:guess|vote|verdict)(?: is)?(?=:| )"
-    r"|the one that (?:matches|fits) is"
+    r"|without (?:a )?doubt|(?:all|everything) considered|(?:assistant|model)(?=:)"
+    r"|(?:comparing|between|of) \w and \w)\b[,:]? ?){0,3}"
+    r"(?:(?:(?:it is|it's)(?: (?:definitely|clearly|certainly|probably|most likely|likely))?|it must be|it has to be"
+    r"|that's|that would be|let me go with|let's go with|(?:i'll )?go(?:ing)? (?:with|for)"
+    r"|(?:my )?(?:best )?(?:guess|vote|verdict)(?: is)?(?=:| )|the one that (?:matches|fits) is"
     r"|(?:i'm|i am) going with|(?:i|we)(?: would| will|'d|'ll)? (?:choose|pick|select|go with|go for|say|answer)"
     r"|(?:i|we)(?: would| will|'d)? (?:think|believe|say|guess)(?: that)?(?: it is| it's)?"
-    r"|i am sure(?: that)? (?:it's|it is)"
-    r"|i'm sure(?: that)? it's|my (?:answer|choice|pick) (?:is|would be)"
+    r"|(?:i am|i'm) (?:sure|confident|certain)(?: that)? (?:it's|it is)|my (?:answer|choice|pick) (?:is|would be)"
     r"|the (?:correct|right|best|final) (?:one|match|fit|option|choice|answer) is)\b:? ?)?"
     r"(?:the )?(?:(?:correct )?(?:option|choice|answer|letter) ?:? ?)?",
     re.IGNORECASE,
@@ -148,9 +151,10 @@ class Chooser:
     def _speaks_against(self, said: str, plain: str) -> bool:
         """Whether what follows a plain yes or no is another letter ("No. A"), denies it, or makes "no" a number."""
         rest = re.sub(r"\A\W*\w+\W*", "", said)
-        letter = self.lone(_core(rest)) or self._marked(rest) or self._phrased(rest)
-        if letter and letter != self.yes_no[plain]:
-            return True
+        for part in (rest, *sentences(rest)[-1:]):
+            letter = self.lone(_core(part)) or self._marked(part) or self._phrased(part)
+            if letter and letter != self.yes_no[plain]:
+                return True
         return bool(_NO_OR_NOT.search(_first_sentence(rest)) if plain == "yes" else re.match(r"\d", rest))
 
     def opens_otherwise(self, text: str, letter: str) -> bool:
@@ -162,12 +166,16 @@ class Chooser:
         """Whether a sentence that ends by choosing a letter plainly names another option before it."""
         return bool(self.options.named(sentence) - {letter}) and not UNLIKE.search(sentence)
 
-    def corrected(self, text: str) -> str | None:
-        """The letter in what a text ends with after "not A; it is ...", or None where it says no such thing."""
-        for match in reversed(list(_NOT_THIS.finditer(text[-300:]))):
-            if self.firmly(match[1]):
-                end = text[-300:][match.end() :]
-                return self.statement(end, led=True) if "\n" not in end else None
+    def correction(self, text: str) -> tuple[str, str] | None:
+        """What a text says before "not A; it is B" or "..., but it is B", and the letter there; None without such."""
+        for match in reversed(list(_NOT_THIS.finditer(text, max(0, len(text) - 300)))):
+            end = text[match.end() :]
+            if (
+                "\n" not in end
+                and (match[1] is None or self.firmly(match[1]))
+                and (said := self.statement(end, led=True))
+            ):
+                return text[: match.start()], said
         return None
 
     def lone(self, bare: str) -> str | None:

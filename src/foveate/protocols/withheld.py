@@ -27,6 +27,7 @@ _REFUSED = re.compile(
 _I_SAY = re.compile(r"\b(?:i|we)(?:'d| would| can| could| do| must)? (?:now )?(?:confidently )?say\b", re.IGNORECASE)
 _NOT_BUT = re.compile(r"\b(?:not|n't)\b[^.;!?\n]{1,60}\bbut\b", re.IGNORECASE)
 _SO = re.compile(r"(?:[,;] ?| )(?:and )?(?:so(?! \w+ that)|thus|therefore|hence|which means|meaning)\b", re.IGNORECASE)
+_SUBORDINATE = re.compile(r"\W*(?:since|(?:even )?though|although|while|because|as|given|based on|despite)\b.*,", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _ENGLISH = frozenset(
     "answer ans option choice pick letter selected selection output result prediction solution conclusion".split()
@@ -47,10 +48,12 @@ _FOREIGN_UNFIT = re.compile(
 )
 _GOES_ON = re.compile(r"[\"')\]]*,? (?=[a-z])([a-z]+)")
 _REASONS = frozenset(
-    "because since as for given based due in on so which that where with from by it the i this and here a an its there not".split()
+    "because since as for given based due in on so which that where with from by it the i this and here a an its there "
+    "not".split()
 )
+_APPROVED = r"(?:clearly |definitely )?(?:what i|correct|right|best|my|the (?:right|correct|best|final|most|answer))"
 _AFTER = re.compile(
-    r"[\"')\]]*,? ?(?:(?:is|was) (?:what i|correct|right|my|the (?:right|correct|best|final|most|answer)|clearly (?:right|correct))"
+    rf"[\"')\]]*,? ?(?:(?:is|was) {_APPROVED}"
     r"|if i (?:had|have|must))\b",
     re.IGNORECASE,
 )
@@ -69,20 +72,21 @@ _GOVERNS = re.compile(
     re.IGNORECASE,
 )
 _REJECTS = re.compile(
-    r"[\s\"')\]*_$.]*\?"
-    r"|[\s\"')\]*_$.]*(?:(?:this|that|it|which|,) ?)*(?:(?:is|was|would be|can(?:not)? be|seems)\b ?)(?:an? |the )?"
-    r"(?:clearly |definitely |simply |just |also )?"
-    r"(?:not|n't|wrong|incorrect|false|ruled out|excluded|unlikely|impossible|mistake|error|bad)\b"
-    r"|[\s\"')\]*_$.]*(?:that |this |it )?(?:isn't|wasn't|cannot be|can't be)",
+    r"[ \"')\]*_$]*\?"
+    rf"|[ \"')\]*_$]*(?:,? which )?(?:is|was|would|can|cannot|seems|must|might|may)\b(?! (?:be )?{_APPROVED})"
+    r"|[ \"')\]*_$]*(?:isn't|wasn't|can't be)"
+    r"|[\s\"')\]*_$.?!]*(?:this|that|it) (?:(?:is|was|would be) (?:wrong|incorrect|false|a mistake)"
+    r"|(?:is not|was not|isn't|wasn't|cannot be|can't be) (?:right|correct|it|(?:the|my) answer))",
     re.IGNORECASE,
 )
 _BACK = re.compile(
     r"(?:(?:(?<=[.,;:!?…\n-])|(?<=[.,;:!?…\n-] )|\A)(?:oh,? |but |and |um,? |hmm,? |no )?"
-    r"(?:(?:wait|hold on|sorry|oops|i mean|i meant|i change my (?:answer|mind) to|scratch that|correction|let me correct (?:that|myself)|on second thoughts?)\b"
+    r"(?:(?:wait|hold on|sorry|oops|i mean|i meant|i change my (?:answer|mind) to"
+    r"|scratch that|correction|let me correct (?:that|myself)|on second thoughts?)\b"
     r"|(no)(?=[.,;:!]|\s?\Z)|(?:actually|rather)(?=[.,;:!]|\s?\Z))"
     r"|,? but (?:on (?:closer (?:inspection|look)|second thoughts?)"
     r"|(?:after|on) (?:zooming in|looking closer|a closer look)"
-    r"|in fact|actually|now)\b|,? but (?=it(?:'s| is) ))[.,;:!?]* ?",
+    r"|in fact|actually|now)\b)[.,;:!?]* ?",
     re.IGNORECASE,
 )
 """What takes back what was said before it. "No" and "actually" do so only with a mark after them."""
@@ -104,6 +108,9 @@ def announces_another(before: str, noun: str) -> bool:
         noun: the word that announces ("answer"); before one that is not English only known words deny.
     """
     before = _NOT_BUT.sub("", _IF_ASKED.sub("", before))
+    before = before.rpartition(";")[2]
+    if _SUBORDINATE.match(before):
+        before = before.rpartition(",")[2]
     if not _IF.search(before):
         before = _SO.split(before)[-1]
     if _FOREIGN_UNFIT.search(before):

@@ -47,7 +47,7 @@ _WEST = (
     r"|antwort|lösung|r[ée]ponse|respuesta|resposta|risposta|ответ|cevap|odpowiedź|jawaban|उत्तर"
     r"|đáp án|الإجابة)"
     r"(?: here| i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question"
-    r"| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}\s?"
+    r"| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}(?:, (?:then|therefore|thus|hence),)?\s?"
     r"(?:(?:'s|is|remains|stays|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])"
     r"|:|=|→|\]|\.{3}|-(?= )|\. ?(?=\(?[A-Z]\b)|\n)"
     r"[:_\s]{0,8}"
