@@ -12,6 +12,7 @@ from foveate.evaluation.joint import overall
 from foveate.evaluation.scoring import Attempt, Scored
 from foveate.evaluation.statistics import Interval, bootstrap_interval
 from foveate.protocols.base import StopReason
+from foveate.protocols.matching import yes_or_no
 
 ROTATIONS = 4
 """In how many orders of its options HR-Bench asks each question."""
@@ -189,9 +190,8 @@ def _yes_no(scored: Sequence[Scored]) -> dict[str, Figure]:
 
 
 def _said(attempt: Attempt) -> str | None:
-    """yes or no, as an answer begins; None for any other answer, and for none."""
-    words = (attempt.answer or "").lower().replace(",", " ").replace(".", " ").replace("!", " ").split()
-    return words[0] if words and words[0] in ("yes", "no") else None
+    """What an answer plainly says, as it is marked too: yes, no, or neither."""
+    return yes_or_no(attempt.answer or "")
 
 
 def _visual_cot(scored: Sequence[Scored]) -> Official:

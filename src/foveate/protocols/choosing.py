@@ -199,8 +199,10 @@ class Chooser:
         return found | {match[1] for match in self._correct.finditer(text) if match[1] in self.letters}
 
     def _article_or_letter(self, said: str, letter: str) -> bool:
-        """Whether an option's text comes after what may be another letter ("a glass", where a is another choice)."""
+        """Whether the article before an option's text may be a letter: "a glass" where a is another choice, "a no"."""
         article = ARTICLE.match(said)
+        if article and self.options.texts[letter] in self.yes_no:
+            return True
         first = article[0].strip() if article else ""
         return first.islower() and first in self.letters and first != letter and not self.options.has_article(letter)
 

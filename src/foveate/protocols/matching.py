@@ -107,7 +107,7 @@ _EXISTS = re.compile(
 _DENIES = re.compile(r"\b(?:no|not)\b|n't\b")
 _LONGEST = 100
 _LED = re.compile(
-    rf"(?:\banswer(?:\sis|:)|\A(?:it's|it\sis|i'd\ssay|i\swould\ssay))\s{{0,3}}({_YES}|{_NO}){_ENDS}(?!\.\s?\d)"
+    rf"(?:\banswer(?:\sis|:)|\A(?:it's|it\sis|i'd\ssay|i\s(?:would\ssay|think|believe|guess)))\s{{0,3}}({_YES}|{_NO}){_ENDS}(?!\.\s?\d)"
 )
 _ANY_YES = re.compile(rf"\b{_YES}\b")
 _ANY_NO = re.compile(rf"\b{_NO}(?=\s{{0,3}}(?:[.,;:!?)]|$|and\b|or\b))")

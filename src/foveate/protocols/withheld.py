@@ -7,9 +7,11 @@ import re
 from foveate.protocols.sentence import UNFIT
 
 _IF_ASKED = re.compile(r"\bif (?:i|you) (?:had|have|must|want|were asked)[\w ]{0,30},?", re.IGNORECASE)
-_IF = re.compile(r"\b(?:if|whether|unless)\b", re.IGNORECASE)
+_IF = re.compile(
+    r"\b(?:if|whether|unless)\b|\A\W*(?:were|had|should) (?:it|this|that|the|i|we|you|he|she|they)\b", re.IGNORECASE
+)
 _CONDITION = re.compile(
-    r"\b(?:if|whether|unless|not|never|cannot|could|might|may|doubt\w*|told|said|says?|claim\w*|no longer"
+    r"\b(?:not|never|cannot|could|might|may|doubt\w*|told|said|says?|claim\w*|no longer"
     r"|no (?:reason|evidence|way|proof)|disagree|den(?:y|ies)|refuse|hesitate|nobody|no one|suppos\w+|imagine"
     r"|pretend|assum\w+|initially|first|before|earlier|previously|formerly|used to|thought|believed|guessed"
     r"|wondered|wrong|incorrect|false|untrue|unlikely|improbable|implausible|impossible|mistake\w*|error"
@@ -131,7 +133,7 @@ def announces_another(before: str, noun: str) -> bool:
 def _unsaid(before: str) -> bool:
     """Whether a word before a statement keeps it from being one of what is so."""
     before = _NO_DOUBT.sub("", _I_SAY.sub("", before))
-    return bool(_CONDITION.search(before) or _REFUSED.search(before))
+    return bool(_IF.search(before) or _CONDITION.search(before) or _REFUSED.search(before))
 
 
 def withdrawn_after(rest: str) -> bool:
