@@ -10,16 +10,19 @@ _IF_ASKED = re.compile(r"\bif (?:i|you) (?:had|have|must|want|were asked)[\w ]{0
 _IF = re.compile(
     r"\b(?:if|whether|unless)\b|\A\W*(?:were|had|should) (?:it|this|that|the|i|we|you|he|she|they)\b", re.IGNORECASE
 )
-_CONDITION = re.compile(
-    r"\b(?:not|never|cannot|could|might|may|doubt\w*|told|said|says?|claim\w*|no longer"
-    r"|no (?:reason|evidence|way|proof)|disagree|den(?:y|ies)|refuse|hesitate|nobody|no one|suppos\w+|imagine"
-    r"|pretend|assum\w+|initially|first|before|earlier|previously|formerly|used to|thought|believed|guessed"
-    r"|wondered|wrong|incorrect|false|untrue|unlikely|improbable|implausible|impossible|mistake\w*|error"
-    r"|tempting|would have|had|why|instead|people|everyone|someone|some|others?|user|reader|thinks|believes"
-    r"|guesses|expects?|format)\b"
-    r"|n't\b|\bor (?:maybe |perhaps |possibly )?(?:the )?(?:correct |right )?$|不$",
+_DENIED = re.compile(
+    r"\b(?:not|never|cannot|could|might|may|doubt\w*|claim\w*|no longer|no (?:reason|evidence|way|proof)|disagree"
+    r"|den(?:y|ies)|refuse|hesitate|nobody|no one|suppos\w+|imagine|pretend|assum\w+|used to|thought|believed|guessed"
+    r"|wondered|wrong|incorrect|false|untrue|unlikely|improbable|implausible|impossible|mistake\w*|error|would have"
+    r"|instead|thinks|believes|guesses)\b|n't\b|不$",
     re.IGNORECASE,
 )
+_ELSEWHERE = re.compile(
+    r"\b(?:told|said|says?|initially|first|before|earlier|previously|formerly|had|why|people|everyone|someone|some"
+    r"|others?|user|reader|expects?|format)\b|\bor (?:maybe |perhaps |possibly )?(?:the )?(?:correct |right )?$",
+    re.IGNORECASE,
+)
+"""What says who else gave an answer, or when; before a mark such words say more often what was asked about."""
 _NO_DOUBT = re.compile(r"\b(?:no|without(?: an?y?)?|beyond) doubt\b", re.IGNORECASE)
 _REFUSED = re.compile(
     r"\b(?:tempt\w*|retract\w*|withdraw\w*|reject\w*|rul(?:e|ed|ing) out|eliminat\w+|exclud\w+|avoid\w*|dismiss\w*"
@@ -70,7 +73,7 @@ _GOVERNS = re.compile(
     r"[\s:\"'(]*\Z"
     r"|\b(?:wrong|incorrect|false|mistake|misleading|careless|hasty)(?: (?:to|if|for))?(?: \w+){0,3}[\s:\"'(]*\Z"
     rf"|\b(?:{UNFIT}) (?:guess|thought|answer|choice|idea|impression) (?:was|is)[\s:\"'(]*\Z"
-    r"|\b(?:at first|initially|before|earlier|previously)\b[^.,;]*\Z",
+    r"|\A\W*(?:at first|initially|before|earlier|previously)\b[^.;]*\Z",
     re.IGNORECASE,
 )
 _REJECTS = re.compile(
@@ -127,13 +130,13 @@ def announces_another(before: str, noun: str) -> bool:
             return True
         if "least" in before.lower().split() or "less" in before.lower().split():
             return True
-    return _unsaid(before)
+    return _unsaid(before) or bool(_ELSEWHERE.search(_I_SAY.sub("", before)))
 
 
 def _unsaid(before: str) -> bool:
     """Whether a word before a statement keeps it from being one of what is so."""
     before = _NO_DOUBT.sub("", _I_SAY.sub("", before))
-    return bool(_IF.search(before) or _CONDITION.search(before) or _REFUSED.search(before))
+    return bool(_IF.search(before) or _DENIED.search(before) or _REFUSED.search(before))
 
 
 def withdrawn_after(rest: str) -> bool:
