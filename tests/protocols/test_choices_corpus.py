@@ -8,7 +8,7 @@ from tests.protocols.corpora import name_of, rows_of
 from foveate.evaluation import extract_choice
 from foveate.protocols import parse_answer
 
-ROWS = rows_of("choices", "choices_held_out")
+ROWS = rows_of("choices", "choices_held_out", "choices_review")
 NAMES = [name_of(row, "choices", "reply") for row in ROWS]
 COLOURS = {"A": "red", "B": "blue", "C": "green", "D": "yellow"}
 
@@ -64,6 +64,7 @@ def test_what_the_letters_are_does_not_matter(letters, letter, style):
         "\\boxed{A} ", "\\boxed{", "<answer>", "<answer>A", "<think>", "</think>", "<tool_call>", "```python", "red ",
         "red, ", "is red. ", "答案", "答案是A", "红", "* ", "- ", "> ", "# ", " \n", "$", "\\text{", "'", '"', "''",
         '"a ', "A or ", "A and A ", "Option A ", "A is right. ", "A: ", "\ufdfa", "é", "😀", "{", '{"answer": "A"} ',
+        "wait, ", "no, ", "not A; it is ", "\\boxed{A} is wrong ", "A=red ",
     ],
 )  # fmt: skip
 def test_a_reply_of_twenty_thousand_characters_ends(piece):

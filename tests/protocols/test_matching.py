@@ -95,7 +95,39 @@ YES_OR_NO = {
     "Is it yes?": None,
     "No idea.": None,
     "No doubt about it.": None,
-    "There is no dog in the image.": None,
+    "There is no dog in the image.": "no",
+    "There are no dogs": "no",
+    "There isn't a dog in the picture.": "no",
+    "There isn’t any dog.": "no",  # noqa: RUF001
+    "There is not a dog.": "no",
+    "No dog is visible.": "no",
+    "No dogs.": "no",
+    "No dogs are visible in the image.": "no",
+    "I see no dog.": "no",
+    "I do not see a dog.": "no",
+    "Certainly, no.": "no",
+    "There is a dog in the image.": "yes",
+    "There are two dogs.": "yes",
+    "Yes indeed": "yes",
+    "Yes, indeed.": "yes",
+    "Definitely yes.": "yes",
+    "**Yes**": "yes",
+    "'No'.": "no",
+    "yeah": "yes",
+    "Yes; there is": "yes",
+    "Yes, no doubt.": "yes",
+    "No idea": None,
+    "No, wait. Yes": None,
+    "There is no way to tell.": None,
+    "There is no image.": None,
+    "There is a dog, but it is hidden.": None,
+    "There is a dog or a cat.": None,
+    "There is a dog. It is not black.": None,
+    "There is no other dog": None,
+    "I see a picture of a dog": None,
+    "No more": None,
+    "No. 5": None,
+    "Is there no dog?": None,
     "Not sure.": None,
     "Nothing": None,
     "Yesterday": None,
@@ -111,6 +143,12 @@ def test_yes_or_no(text):
     assert yes_or_no(text) == said
     for expected in ("yes", "No."):
         assert is_right(text, expected) is (said == normalised(expected))
+
+
+def test_what_is_there_answers_only_questions_about_it():
+    for text in ("There is no dog.", "There is a dog.", "No dogs."):
+        assert yes_or_no(text) is not None
+        assert yes_or_no(text, existence=False) is None
 
 
 @given(st.text(max_size=60))

@@ -113,7 +113,7 @@ def _context(question: Question, episode: Episode) -> Context:
 def _verdict(reply: Completion) -> Mark:
     if reply.finish_reason is FinishReason.FAILED:
         return Mark(None, judged=True, problem=f"the judge did not answer: {reply.text}")
-    said = yes_or_no(reply.text.rpartition("</think>")[2])
+    said = yes_or_no(reply.text.rpartition("</think>")[2], existence=False)
     if said is None:
         return Mark(None, judged=True, problem=f"the judge said neither yes nor no: {reply.text[:80]!r}")
     return Mark(said == "yes", judged=True)

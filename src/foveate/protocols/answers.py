@@ -9,18 +9,14 @@ from foveate.protocols.choosing import Chooser, chooser
 from foveate.protocols.final import Marked, final_answer, keyed_answer, marked_answers
 from foveate.protocols.options import UNDECIDED
 from foveate.protocols.tree import after_thoughts, spoken
-from foveate.protocols.wording import led_statements, sentences, tidied
+from foveate.protocols.withheld import after_taking_back, announces_another, conditional, marked_is_denied
+from foveate.protocols.wording import led_statements, sentence_before, sentences, tidied
 
 _LEAD = re.compile(r"\banswer[*_\"']{0,3}\s{0,3}(?:is|would be|should be|must be|:|=)[:*_\s]{0,8}", re.IGNORECASE)
 _ASIDE = ("tool_call", "tool_response", "tool_result")
 _CODE = re.compile(r"```(?:python|py)\b")
-_CONDITION = re.compile(
-    r"\b(?:if|whether|unless|not|cannot|could|might|doubt|told|said|says?|claims?)\b|n't\b"
-    r"|\bor (?:maybe |perhaps |possibly )?(?:the )?(?:correct |right )?$|不$",
-    re.IGNORECASE,
-)
-_IF = re.compile(r"\b(?:if|whether|unless)\b", re.IGNORECASE)
-_IF_ASKED = re.compile(r"\bif (?:i|you) (?:had|have|must|want|were asked)[\w ]{0,30},?", re.IGNORECASE)
+_CUT_OFF = re.compile(r"(?i:\b(?:it is|this is|that is|be|say|pick|choose)|'s)( an?)\Z")
+"""An article that a reply breaks off after, where "a" may be a letter too."""
 _APART = re.compile(r"[.!?:\n]|\b(?:no|wait|actually|rather|correction)\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:(?:la|le|die|el|a|o) )?(?:opción|opção|opzione) |(?:la|le|die|el) (?=\S)")
 
@@ -70,7 +66,8 @@ def extract_choice(reply: str, choices: Mapping[str, str]) -> str | None:
         choices: the options' texts by letter. Letters may be of either case, or numbers.
     """
     choose = chooser(tuple(choices.items()))
-    reply = after_thoughts(reply)
+    reply = after_thoughts(reply).rstrip()
+    reply = reply[: -len(cut[1])] if (cut := _CUT_OFF.search(reply[-20:])) else reply
     if marked := marked_answers(reply):
         letter = _of_marked(reply, marked, choose)
         if not letter:
@@ -83,14 +80,36 @@ def extract_choice(reply: str, choices: Mapping[str, str]) -> str | None:
     reply = spoken(reply)
     if (keyed := keyed_answer(reply)) is not None:
         return _of_final(keyed, choose) or None
-    text = tidied(_without_asides(reply))
+    whole = tidied(_without_asides(reply))
+    taken_back = after_taking_back(whole, no=not choose.yes_no)
+    letter = _read(whole if taken_back is None else taken_back, choose)
+    return letter if letter and not choose.opens_otherwise(whole, letter) else None
+
+
+def _read(text: str, choose: Chooser) -> str | None:
+    """The letter of a text that marks none."""
+    if correction := choose.correction(text):
+        before, letter = correction
+        return letter if _uncorrected(before, choose) in (None, letter) else UNDECIDED
+    return _uncorrected(text, choose)
+
+
+def _uncorrected(text: str, choose: Chooser) -> str | None:
     letter = _announced(text, choose)
-    return (_of_prose(text, choose) if letter is None else letter) or None
+    return _of_prose(text, choose) if letter is None else letter
 
 
 def _of_marked(reply: str, marked: list[Marked], choose: Chooser) -> str | None:
     last = marked[-1]
     letter = _of_final(last.said, choose)
+    around = tidied(reply[max(0, last.start - 120) : last.start])
+    # The mark may stand for the letter in a sentence: "the wrong answer is \\boxed{A}".
+    sentence = sentence_before(f"{around} ")
+    led = led_statements(f"{sentence} {letter}") if letter else []
+    if led and led[-1].said == letter and announces_another(led[-1].before, led[-1].noun):
+        return None
+    if marked_is_denied(sentence, tidied(reply[last.end : last.end + 120])):
+        return None
     if len(marked) > 1:
         before = marked[-2]
         if not _APART.search(reply, before.end, last.start) and _of_final(before.said, choose) != letter:
@@ -114,9 +133,8 @@ def _announced(text: str, choose: Chooser) -> str | None:
         if not said or (said == "a" and said not in choose.letters):  # cut off after an article
             continue
         letter = choose.statement(said, led=True)
-        condition = _CONDITION.search(_IF_ASKED.sub("", led.before))
         if letter is not None:
-            return UNDECIDED if condition else letter
+            return UNDECIDED if announces_another(led.before, led.noun) else letter
     return None
 
 
@@ -128,11 +146,13 @@ def _of_prose(text: str, choose: Chooser) -> str | None:
     if len(listed := choose.listed(text)) > 1:
         verdict = choose.firmly(lines[-1])
         return verdict if verdict in listed and not choose.listed(lines[-1]) else UNDECIDED
+    if len({same[0] for part in parts if len(same := choose.options.same(part)) == 1}) > 1:
+        return UNDECIDED  # "Right. Left."
     last = parts[-1]
     letter = _by_letter(text, lines, choose)
     if letter is None or (letter == UNDECIDED and choose.closing(last)):
         letter = choose.closing(last)
-        if letter and _IF.search(_IF_ASKED.sub("", last)):
+        if letter and (conditional(last) or choose.says_another(last, letter)):
             return UNDECIDED
     if letter is None:
         letter = choose.firmly(last)

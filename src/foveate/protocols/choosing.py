@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from foveate.protocols.matching import normalised, yes_or_no
-from foveate.protocols.options import ARTICLE, UNDECIDED, UNLIKE, WORD, OptionTexts
+from foveate.protocols.options import ARTICLE, UNDECIDED, WORD, OptionTexts
+from foveate.protocols.sentence import UNLIKE
+from foveate.protocols.withheld import withdrawn_after
+from foveate.protocols.wording import sentences
 
 _KEPT = frozenset("+#&%/@^~|=\\-")
 _HEDGE = re.compile(
@@ -30,25 +33,39 @@ _SENTENCE_BEGINS = re.compile(
     re.IGNORECASE,
 )
 """After a letter and a point: what begins a sentence, not a name ("A. Einstein was here")."""
+_NO_OR_NOT = re.compile(
+    r"\b(?:although|though|but|however|except|if|unless|no(?! (?:doubt|question))|not)\b|n't\b", re.IGNORECASE
+)
+_NOT_THIS = re.compile(
+    r"(?:\bnot|n't) ([^.;,\n]{1,60}?)(?:[.;,]+ (?:but |rather )?(?=it(?:'s| is) )| but (?:rather )?)"
+    r"|,? but (?=it(?:'s| is) )",
+    re.IGNORECASE,
+)
+_THAT_IS = r"(?i:i\.e\.?,? |that is,? )"
 _WRONG = r"(?:not|n't|wrong|incorrect|false|unlikely|no|never)\b|n't\b"
 _BEFORE_LETTER = re.compile(
+    r"(?:(?:up)?on (?:zooming in|closer inspection|a closer look),? )?"
     r"(?:(?:so|well|hmm|thus|therefore|hence|sure|yes|definitely|probably|clearly|overall|in summary|in conclusion"
-    r"|conclusion|correct|only|out of the four|finally|okay|ok|which leaves|so it must be)\b[,:]? ?){0,3}"
-    r"(?:(?:it is|it's|it must be|it has to be|that's|that would be|the one that (?:matches|fits) is"
-    r"|(?:i'm|i am) going with|(?:i|we)(?: would| will|'d)? (?:choose|pick|select|go with|say|answer)"
+    r"|conclusion|correct|only|out of the four|finally|okay|ok|which leaves|so it must be|all right|alright"
+    r"|without (?:a )?doubt|(?:all|everything) considered|(?:assistant|model)(?=:)"
+    r"|(?:comparing|between|of) \w and \w)\b[,:]? ?){0,3}"
+    r"(?:(?:(?:it is|it's)(?: (?:definitely|clearly|certainly|probably|most likely|likely))?|it must be|it has to be"
+    r"|that's|that would be|let me go with|let's go with|(?:i'll )?go(?:ing)? (?:with|for)"
+    r"|(?:my )?(?:best )?(?:guess|vote|verdict)(?: is)?(?=:| )|the one that (?:matches|fits) is"
+    r"|(?:i'm|i am) going with|(?:i|we)(?: would| will|'d|'ll)? (?:choose|pick|select|go with|go for|say|answer)"
     r"|(?:i|we)(?: would| will|'d)? (?:think|believe|say|guess)(?: that)?(?: it is| it's)?"
-    r"|i am sure(?: that)? (?:it's|it is)"
-    r"|i'm sure(?: that)? it's|my (?:answer|choice|pick) (?:is|would be)"
-    r"|the (?:correct|right|best|final) (?:one|option|choice|answer) is)\b:? ?)?"
+    r"|(?:i am|i'm) (?:sure|confident|certain)(?: that)? (?:it's|it is)|my (?:answer|choice|pick) (?:is|would be)"
+    r"|the (?:correct|right|best|final) (?:one|match|fit|option|choice|answer) is)\b:? ?)?"
     r"(?:the )?(?:(?:correct )?(?:option|choice|answer|letter) ?:? ?)?",
     re.IGNORECASE,
 )
 _AFTER_LETTER = re.compile(
     r"(?:is (?:the )?(?:most )?(?:right|correct|best|appropriate|answer)(?: (?:answer|option|choice|one))?"
     r"(?:,? (?:as|because|since)\b.*)?|(?:is|would be) my (?:answer|choice|pick)"
-    r"|is what i(?:'d| would) (?:choose|pick|say)|(?:fits|matches)\b[\w ]{0,30}"
+    r"|is what i(?:'d| would) (?:choose|pick|say)"
+    r"|(?:fits|matches)\b(?! (?:worse|less|least|poorly|badly|neither|none|nothing))[\w ]{0,30}"
     r"|ist richtig|ist korrekt|est (?:la bonne|correcte?)|es (?:la )?correcta|it is|, definitely"
-    r"|, (?:because|since|as)\b.*|(?:because|since|as)\b.*)?",
+    r"|, (?:because|since|as)\b.*|(?:because|since|as)\b.*|is better)?",
     re.IGNORECASE | re.DOTALL,
 )
 _RIGHT = r"(?: is)? ?[-:]? ?(?:is )?(?:the )?(?:right|correct|是?正确|是?正確|가 정답|consistent with\b[\w ]{0,30})"
@@ -66,17 +83,19 @@ class Chooser:
     def __init__(self, choices: Mapping[str, str]) -> None:
         self.letters = tuple(choices)
         self.options = OptionTexts(choices)
-        self._yes_no = {text: letters[0] for text, letters in self.options.by_text.items() if text in ("yes", "no")}
+        self.yes_no = {text: letters[0] for text, letters in self.options.by_text.items() if text in ("yes", "no")}
         self._letter = "(?:" + "|".join(re.escape(letter) for letter in sorted(choices, key=len, reverse=True)) + ")"
         one = self._letter
-        self._mark = re.compile(rf"[(\[\"']{{0,2}}({one})(?:[\"']?[)\].:]{{1,3}}|=| ?[-–—→] |, |,$| ?[)\]:])\s?")  # noqa: RUF001
-        self._option = re.compile(rf"[(\[]?({one})[)\].:]{{1,2}} ?")
+        either = f"(?i:{one})"
+        self._mark = re.compile(rf"[(\[\"']{{0,2}}({either})(?:[\"']?[)\].:]{{1,3}}| ?=| ?[-–—→] |, |,$| ?[)\]:])\s?")  # noqa: RUF001
+        self._option = re.compile(rf"(?<![^\W_])[(\[]?({either})(?:[)\].:]{{1,2}}| ?[=→|]| [-–—](?= )) ?")  # noqa: RUF001
         self._bare = re.compile(rf"({one}) (?=\S)")
         self._first = re.compile(rf"[(\[\"']{{0,2}}({one})(?![{WORD}])[)\]\"']{{0,2}}")
         self._another = re.compile(rf"\s?(?:[,/&+;]|or\b|and\b|nor\b)?\s?(?:option )?[(]?({one})(?![{WORD}])")
         self._phrase = re.compile(rf"[(\[\"']{{0,2}}({one})(?![{WORD}&])[)\]\"'.:]{{0,3}} ?", re.IGNORECASE)
         self._ending = re.compile(
-            rf"(?:[(,] ?(?:(?i:option|choice|answer|letter) )\(?({one})\)?|\(({one})\)|[,:] ({one}))[.!]?\s?\Z"
+            rf"(?:[(,] ?(?:{_THAT_IS}|(?i:hence |thus |so ))?(?:(?i:option|choice|answer|letter) )\(?({either})\)?"
+            rf"|\(({either})\)|(?:[,:]| -) {_THAT_IS}?({one}))[.!]?\s?\Z"
         )
         self._verdict = re.compile(
             rf"(?<![\w'-])(?<!and )(?<!or )(?<!& )(?<!and \()\(?({one})(?![\w'&-])[).:]?(?: 选项)?{_RIGHT}",
@@ -110,10 +129,13 @@ class Chooser:
         bare = _core(said)
         if "?" not in said and (lone := self.lone(bare)) is not None:
             return lone
-        if same := self.options.same(said):
+        if not said.endswith("?") and (same := self.options.same(said)):
             return same[0] if len(same) == 1 and not self._article_or_letter(said, same[0]) else UNDECIDED
-        if self._yes_no and (plain := yes_or_no(said)) is not None and plain in self._yes_no:
-            return UNDECIDED if self.options.named(said) else self._yes_no[plain]
+        if self.yes_no and (plain := yes_or_no(said, existence=False)) is not None and plain in self.yes_no:
+            against = self.options.named(said) or self._speaks_against(said, plain)
+            return UNDECIDED if against else self.yes_no[plain]
+        if re.match(r"\W*[A-Z]\.[A-Z](?![^\W_])", said):
+            return UNDECIDED  # "D.C." is a name
         if led and (adverb := _ADVERB.match(said)):
             said = said[adverb.end() :]
         start = said.lstrip(" .,:;!?\n")
@@ -125,6 +147,36 @@ class Chooser:
         if led and (letter := self._led(start)) is not None:
             return letter
         return self._phrased(said)
+
+    def _speaks_against(self, said: str, plain: str) -> bool:
+        """Whether what follows a plain yes or no is another letter ("No. A"), denies it, or makes "no" a number."""
+        rest = re.sub(r"\A\W*\w+\W*", "", said)
+        for part in (rest, *sentences(rest)[-1:]):
+            letter = self.lone(_core(part)) or self._marked(part) or self._phrased(part)
+            if letter and letter != self.yes_no[plain]:
+                return True
+        return bool(_NO_OR_NOT.search(_first_sentence(rest)) if plain == "yes" else re.match(r"\d", rest))
+
+    def opens_otherwise(self, text: str, letter: str) -> bool:
+        """Whether a text begins with the yes or no of another choice than the one it gives."""
+        word = re.match(r"\W*(yes|no)\b(?=\s?[.,;:!\n-])", text, re.IGNORECASE)
+        return word is not None and self.yes_no.get(word[1].lower(), letter) != letter
+
+    def says_another(self, sentence: str, letter: str) -> bool:
+        """Whether a sentence that ends by choosing a letter plainly names another option before it."""
+        return bool(self.options.named(sentence) - {letter}) and not UNLIKE.search(sentence)
+
+    def correction(self, text: str) -> tuple[str, str] | None:
+        """What a text says before "not A; it is B" or "..., but it is B", and the letter there; None without such."""
+        for match in reversed(list(_NOT_THIS.finditer(text, max(0, len(text) - 300)))):
+            end = text[match.end() :]
+            if (
+                "\n" not in end
+                and (match[1] is None or self.firmly(match[1]))
+                and (said := self.statement(end, led=True))
+            ):
+                return text[: match.start()], said
+        return None
 
     def lone(self, bare: str) -> str | None:
         """The letter that a bare word is, in either case unless both are letters."""
@@ -147,8 +199,10 @@ class Chooser:
         return found | {match[1] for match in self._correct.finditer(text) if match[1] in self.letters}
 
     def _article_or_letter(self, said: str, letter: str) -> bool:
-        """Whether an option's text comes after what may be another letter ("a glass", where a is another choice)."""
+        """Whether the article before an option's text may be a letter: "a glass" where a is another choice, "a no"."""
         article = ARTICLE.match(said)
+        if article and self.options.texts[letter] in self.yes_no:
+            return True
         first = article[0].strip() if article else ""
         return first.islower() and first in self.letters and first != letter and not self.options.has_article(letter)
 
@@ -156,8 +210,9 @@ class Chooser:
         """The letters that stand before their own texts, as in a list of the options."""
         listed: set[str] = set()
         for match in self._option.finditer(said):
-            if self.options.beginning(said[match.end() : match.end() + 400]) == {match[1]}:
-                listed.add(match[1])
+            letter = self.lone(match[1])
+            if letter and self.options.beginning(said[match.end() : match.end() + 400]) == {letter}:
+                listed.add(letter)
         return listed
 
     def _marked(self, said: str) -> str | None:
@@ -165,7 +220,7 @@ class Chooser:
         match = self._mark.match(said)
         if match is None:
             return None
-        letter, rest = match[1], said[match.end() :]
+        letter, rest = self.lone(match[1]) or UNDECIDED, said[match.end() :]
         apart = match[0][-1:].isspace() or not rest
         line = rest.partition("\n")[0].strip()
         if ", " in match[0] and re.match(r"(?:because|since|as|因为|由于)\b|因为", line):
@@ -202,10 +257,10 @@ class Chooser:
                 return bare[1]
         line = _last_line(said)
         if ending := self._ending.search(line[-200:]):
-            letter = ending[1] or ending[2] or ending[3]
+            letter = self.lone(ending[1] or ending[2] or ending[3]) or UNDECIDED
             named = self.options.named(line) | self.options.beginning(line)
-            if named:
-                plain = not UNLIKE.search(line) or self.options.texts[letter] in self._yes_no
+            if named and letter:
+                plain = not UNLIKE.search(line) or self.options.texts[letter] in self.yes_no
                 return letter if named == {letter} and plain else UNDECIDED
         return None
 
@@ -229,7 +284,7 @@ class Chooser:
         starts = self.options.beginning(rest.lstrip(" ,:.-"))
         if starts and letter not in starts:
             return UNDECIDED
-        if re.search(r"\bif\b|\?", clause) or re.match(rf" (?:is )?(?:{_WRONG})", rest):
+        if withdrawn_after(rest) or re.search(r"\bif\b|\?", clause) or re.match(rf" (?:is )?(?:{_WRONG})", rest):
             return UNDECIDED
         return letter
 
@@ -243,14 +298,16 @@ class Chooser:
             return None
         letter = self.lone(phrase[1])
         lead = bare[: before.end()].rstrip().lower()
-        if letter != phrase[1] and not lead.endswith(("option", "choice", "letter", "answer")):
+        bracketed = phrase[0].startswith("(") or ")" in phrase[0]
+        if letter != phrase[1] and not bracketed and not lead.endswith(("option", "choice", "letter", "answer")):
             return None
         rest = bare[phrase.end() :]
         if rest.strip(" )].") and not lead and re.match(r"is right", rest) and "right" in self.options.texts.values():
             return UNDECIDED
         if _AFTER_LETTER.fullmatch(rest.rstrip(" )].")):
             return letter
-        if lead.endswith(("option", "choice", "letter", "answer")) and (same := self.options.same(rest)):
+        apart = bracketed or rest.startswith(",")
+        if (apart or lead.endswith(("option", "choice", "letter", "answer"))) and (same := self.options.same(rest)):
             return letter if letter in same else UNDECIDED
         if lead.endswith(("option", "letter")) and re.match(r", that is", rest):
             return letter if self.options.named(rest) in ({letter}, set()) else UNDECIDED

@@ -86,21 +86,26 @@ def keyed_answer(text: str) -> str | None:
 
 def _under_key(group: Group) -> Iterator[str]:
     for entry in entries_of(group) if group.kind == "{" else ():
-        if entry.key in _ANSWER_KEYS and (value := _value(entry, closed=group.closed)):
+        if entry.key in _ANSWER_KEYS and (value := _value(entry, closed=group.closed)) is not None:
             yield value
     for item in group.items:
         if isinstance(item, Group):
             yield from _under_key(item)
 
 
-def _value(entry: Entry, *, closed: bool) -> str:
-    """Its words or its number; empty for anything else, and for what may have been cut off."""
+def _value(entry: Entry, *, closed: bool) -> str | None:
+    """Its words or its number; empty where it lists several, None for anything else and for what may be cut off."""
+    items = [item for item in entry.items if not (isinstance(item, str) and item in ",\n")]
+    if len(items) == 1 and isinstance(items[0], Group) and items[0].kind == "[":
+        items = [item for item in items[0].items if not (isinstance(item, str) and item in ",\n")]
+        if len(items) != 1:
+            return "" if items else None
     words = []
-    for item in entry.items:
+    for item in items:
         if isinstance(item, Text) and (item.quoted or (closed and item.name not in ("null", "none"))):
             words.append(item.text)
         elif isinstance(item, float) and closed and math.isfinite(item):
             words.append(str(int(item) if item.is_integer() else item))
-        elif not (isinstance(item, str) and item in ",\n"):
-            return ""
-    return " ".join(" ".join(words).split())
+        else:
+            return None
+    return " ".join(" ".join(words).split()) or None

@@ -82,29 +82,58 @@ def is_right(answer: str | None, expected: str, tolerance: float = 0.0) -> bool:
 
 
 _YES, _NO = r"(?:yes|yeah|yep|yup)", r"(?:no|nope|nah)"
-_ENDS = r"(?=\s{0,3}(?:[.,;:!)\n\-–—]|$))"  # noqa: RUF001
+_STRAIGHT = str.maketrans("’“”", '\'""')  # noqa: RUF001
+_ENDS = r"(?=[\"'`]?\s{0,3}(?:[.,;:!)\n\-–—]|$))"  # noqa: RUF001
 _CLAUSE = r"(?=\s(?:there|it|he|she|they|this|that|the|i|we|you)\b)"
-_SAYS_YES = re.compile(rf"{_YES}(?:{_ENDS}|{_CLAUSE})")
-_SAYS_NO = re.compile(rf"{_NO}(?:{_ENDS}|{_CLAUSE})")
-_LED = re.compile(rf"\banswer(?:\sis|:)\s{{0,3}}({_YES}|{_NO}){_ENDS}")
+_SURELY = r"(?:definitely|certainly|absolutely)"
+_SAYS_YES = re.compile(rf"(?:{_YES}(?:,?\s(?:indeed|of\scourse|{_SURELY}))?|{_SURELY},?\s{_YES})(?:{_ENDS}|{_CLAUSE})")
+_SAYS_NO = re.compile(
+    rf"(?:{_NO}(?!\.\s?\d)|{_SURELY},?\s{_NO})(?:{_ENDS}|{_CLAUSE})"  # not "No. 5"
+)
+_THING = (
+    r"(?!(?:idea|doubt|question|clue|problem|matter|one|way|need|reason|answer|comment|wonder|worries|more|less|longer"
+    r"|such|other|not|or|and|but|only|just|if|the|that|which|with|image|picture|photo|information|evidence|indication"
+    r"|difference|mistake|error|contradiction|yes|no|nope|yeah|maybe|sure)\b)[\w'-]+"
+)
+_THERE = (
+    r"(?:\s(?:that\s(?:is|are)\s)?(?:visible|present|shown|here|anywhere|(?:to\sbe\s)?seen|in\sit"
+    r"|(?:in|on)\s(?:the|this)\s(?:image|picture|photo|photograph|scene)))"
+)
+_EXISTS = re.compile(
+    rf"(?:there\s(?:is|are)(?:n't|\snot)?|i\s(?:do\snot|don't)\ssee|(?:i|we)\s(?:can\s)?see(?=\sno\s))"
+    rf"\s(?:(?:an?|any|some|no)\s)?{_THING}(?:\s{_THING}){{0,2}}?{_THERE}{{0,2}}"
+    rf"|no\s{_THING}(?:\s{_THING})?(?:\s(?:is|are|can\sbe))?{_THERE}{{0,2}}"
+)
+_DENIES = re.compile(r"\b(?:no|not)\b|n't\b")
+_LONGEST = 100
+_LED = re.compile(
+    rf"(?:\banswer(?:\sis|:)|\A(?:it's|it\sis|i'd\ssay|i\s(?:would\ssay|think|believe|guess)))\s{{0,3}}({_YES}|{_NO}){_ENDS}(?!\.\s?\d)"
+)
 _ANY_YES = re.compile(rf"\b{_YES}\b")
 _ANY_NO = re.compile(rf"\b{_NO}(?=\s{{0,3}}(?:[.,;:!?)]|$|and\b|or\b))")
 
 
-def yes_or_no(text: str) -> Literal["yes", "no"] | None:
+def yes_or_no(text: str, *, existence: bool = True) -> Literal["yes", "no"] | None:
     """What a text plainly says: "yes", "no", or None.
 
     Plain is the word alone, a text that begins with it, closed by a mark or followed by a clause ("Yes, there is", "No
     it is not"), or one that says "the answer is yes". None where both are said, where it is asked, or where "no"
-    belongs to what follows ("no idea", "there is no dog").
+    belongs to what follows ("no idea").
+
+    Args:
+        text: any text.
+        existence: whether it may answer a question about what is there: a text that is one clause and says that
+            something is there ("There is a dog.") or is not ("No dogs are visible.") is read then.
     """
     alone = normalised(text)
     if alone in ("yes", "no"):
         return "yes" if alone == "yes" else "no"
-    said = folded(text).replace("*", "").lstrip(_AROUND + "\n").rstrip()
+    said = folded(text).translate(_STRAIGHT).replace("*", "").lstrip(_AROUND + "\n").rstrip()
     yes, no = bool(_SAYS_YES.match(said)), bool(_SAYS_NO.match(said))
     if not yes and not no and (led := _LED.search(said)):
         yes, no = (True, False) if re.fullmatch(_YES, led[1]) else (False, True)
     if said.endswith("?") or (yes and _ANY_NO.search(said)) or (no and _ANY_YES.search(said)):
         return None
+    if existence and not yes and not no and _EXISTS.fullmatch(clause := said.rstrip(_AROUND)[: _LONGEST + 1]):
+        yes, no = not _DENIES.search(clause), bool(_DENIES.search(clause))
     return "yes" if yes else "no" if no else None

@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 
 from foveate.protocols.matching import NUMBER_WORDS, normalised, value_of_number
+from foveate.protocols.sentence import UNLIKE, is_filler, plainly_says
 from foveate.protocols.wording import tidied
 
 UNDECIDED = ""
 """What a statement says that is about the choices and decides for none: two of them, a negation, a condition."""
 
-_LONGEST = 120
-_MOST_WORDS = 16
 WORD = r"\w'\-"
 """What goes on with a word, inside a class of characters."""
-UNLIKE = re.compile(
-    r"\b(?:not|no|never|neither|nor|without|except|instead|rather|than|unlike|or|either|whether|if|but|maybe|might"
-    r"|could|may|with|used to|hardly|barely|far|almost|nearly|quite|once|lacks?|over|under|sure|certain|confident"
-    r"|perhaps|possibly|more|less|most|while|whereas|cannot|unless|vs|versus)\b|n't\b|\?|不|没|無|无|非|或|还是|和",
-    re.IGNORECASE,
-)
-"""What keeps a sentence from plainly saying what it names."""
-_PLAIN = re.compile(
-    r"\w(?:'s|'d say| (?:is|are|was|were|be|says?|reads?|shows?|appears?|looks|seems?|contains?|has|have|holds|wears"
-    r"|counted|count|see|points|faces|think|say)\b|:)"
-    r"(?: (?:to be|like|that|it is|it's))?(?: \w+ing\b)?"
-    r"(?: (?:rated|made|called|named|labell?ed|painted|located|colou?red|parked|taken|set|shot)\b)?"
-    r"(?: (?:on|in|at|of|as|to|by)\b)?"
-    r"(?: (?:an?|the|about|approximately|around|roughly|likely|clearly|actually|probably|exactly|indeed)\b)*"
-    r" [\"'(#]{0,2}∎"
-    r"|\A(?:[\"']?∎[\"']?|the ∎ one) (?:is|are|can be seen|sits|stands|would be)\b|= ?∎"
-    r"|\A(?:looks like|seems to be|appears to be) (?:an? |the )?∎",
-    re.IGNORECASE,
-)
-"""Where an option's text (∎) stands in a sentence that says little else: after its verb, or as its subject."""
-_EASTERN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _EAST_ONLY = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af ]+")
-_FILLER = re.compile(r"\b(?:a|an|the|one|it|about|approximately|around|roughly|current|of|total|people)\b|\W+", re.I)
 _NUMBER = re.compile(rf"\d[\d.,]*\d|\d|\b(?:{'|'.join(list(NUMBER_WORDS)[2:])})\b", re.IGNORECASE)
 ARTICLE = re.compile(r"(?:an?|the) ", re.IGNORECASE)
 _NEGATIVE = re.compile(r"(?:no|not|none|never|cannot|nothing|nobody)\b")
@@ -46,7 +24,13 @@ _NOUN_ENDS = (
     r"|standing|sitting|is|are|isn't|was|visible|here|there|to|from|of|under|inside|outside|and|or|with|not|but|than|nor)\b)"
 )
 """What may follow a noun that no compound hides in: "a dog", not "a dog house"."""
+_VERBS = frozenset(("is", "are", "was", "were"))
+_PRONOUN = re.compile(r"(?:it|he|she|they) (?:is|are|was|were) ")
 _SIDES = frozenset(("left", "right"))
+_PLACES = re.compile(
+    r"(?:(?:on|to|at|in) the )?(?:left|right|top|bottom|front|back|above|below|behind|beside|near|next to|under"
+    r"|over|inside|outside|between|north|south|east|west|left of|right of|in front of|on top of)(?: of)?(?: the)?"
+)
 _NUMBERED = "".join(f"(?<!{noun} )" for noun in ("step", "image", "figure", "picture", "option"))
 
 
@@ -61,11 +45,21 @@ class OptionTexts:
             self.by_text.setdefault(text, []).append(letter)
         values = {letter: value_of_number(text) for letter, text in self.texts.items()}
         self._numbers = {letter: value for letter, value in values.items() if value is not None}
+        self._rests = self._after_subject()
         self._named = self._text_pattern()
 
     def has_article(self, letter: str) -> bool:
         """Whether an option's text begins with an article."""
         return bool(ARTICLE.match(self._folded[letter]))
+
+    def _after_subject(self) -> dict[str, str]:
+        """By letter what all options say differently of the one thing they are sentences about ("behind the bus")."""
+        words = [text.split() for text in self.texts.values()]
+        subject = takewhile(lambda same: len(set(same)) == 1, zip(*words, strict=False))
+        verb = next((i for i, same in enumerate(subject) if same[0] in _VERBS), None)
+        if len(words) < 2 or not verb:
+            return {}
+        return {letter: normalised(" ".join(text.split()[verb + 1 :])) for letter, text in self.texts.items()}
 
     def _text_pattern(self) -> re.Pattern[str] | None:
         """Finds options by their texts, the longest first; an option's article must be there, as any article."""
@@ -108,6 +102,9 @@ class OptionTexts:
         normal = normalised(said)
         letters = self.by_text.get(normal)
         if letters is None:
+            rest = normalised(_PRONOUN.sub("", normal))
+            if said_of := [letter for letter, text in self._rests.items() if text and text == rest]:
+                return said_of
             number = value_of_number(normal)
             squeezed = "".join(normal.split())
             letters = [
@@ -123,7 +120,7 @@ class OptionTexts:
         head = " ".join(said[:400].casefold().split()).lstrip("\"'( ")
         best, letters = 0, set[str]()
         for letter, text in self.texts.items():
-            for form in {self._folded[letter], text}:
+            for form in {self._folded[letter], text, self._rests.get(letter, "")}:
                 longest = form and len(form) >= best and head.startswith(form)
                 if longest and not re.match(rf"[{WORD}]|\.\d", head[len(form) : len(form) + 2]):
                     letters = letters | {letter} if len(form) == best else {letter}
@@ -144,21 +141,21 @@ class OptionTexts:
             return UNDECIDED if named else None
         (letter,) = named
         masked = " ".join(self._named.sub("∎", said).split())
-        if len(masked.split()) > _MOST_WORDS or len(said) > _LONGEST:
-            return UNDECIDED
         if (
             (_NEGATIVE.match(self.texts[letter]) and not re.search(r"∎\W*\Z", masked))  # "There is no entry sign"
             or UNLIKE.search(masked)
             or _NUMBER.search(masked)
-            or re.search(r"∎ (?:and\b|&)|\band (?:an? |the )?∎", masked)
+            or masked.count("∎") > 2
         ):
             return UNDECIDED
-        rest = _FILLER.sub("", masked.replace("∎", ""))
-        if rest and (marked := re.search(rf"(?<!\w)\(?({letters})(?:[).:](?: |(?=∎)|\Z)|\Z)", masked.rstrip(" ."))):
+        if lettered := re.match(rf"(?i:\W*({letters}))(?:[)\].:]{{1,3}}| ?[-=→] ?|, )", masked):
+            return letter if lettered[1].lower() == letter.lower() and masked.endswith(("∎", "∎.")) else UNDECIDED
+        if is_filler(masked) or (_NEGATIVE.match(self.texts[letter]) and re.match(r"(?i)there (?:is|are) ∎", masked)):
+            return letter
+        if marked := re.search(rf"(?<![\w'])\(?({letters})(?:[).:](?: |(?=∎)|\Z)|\Z)", masked.rstrip(" .")):
             before = masked[marked.end() :].startswith("∎") and marked[1] == letter
             return letter if before else UNDECIDED
         if re.search(rf"(?<![\w'])(?!(?:[AIa-z]|\d+)(?!\w)){letters}(?![\w'\-])", masked):
             return UNDECIDED  # "A shows a red bus, B shows the car"
-        counted = letter in self._numbers and re.fullmatch(r"∎ [^\W\d_]{3,}(?: (?:is|are) .*)?[.!]?", masked)
-        plain = _PLAIN.search(masked) or counted or (not rest.isascii() and _EASTERN.search(masked))
-        return letter if not rest or plain else None
+        place = bool(_PLACES.fullmatch(self.texts[letter]))
+        return letter if plainly_says(masked, number=letter in self._numbers, place=place) else None

@@ -47,8 +47,8 @@ _WEST = (
     r"|antwort|lösung|r[ée]ponse|respuesta|resposta|risposta|ответ|cevap|odpowiedź|jawaban|उत्तर"
     r"|đáp án|الإجابة)"
     r"(?: here| i (?:would )?(?:give|choose|pick)| (?:to|for) (?:the|this|your|that) question"
-    r"| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}\s?"
-    r"(?:(?:'s|is|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])"
+    r"| correcta| correta| corretta| correcte| finale?)?[_\"']{0,3}(?:, (?:then|therefore|thus|hence),)?\s?"
+    r"(?:(?:'s|is|remains|stays|would be|should be|must be|has to be|ist|est|es|é|è)(?![^\W_])"
     r"|:|=|→|\]|\.{3}|-(?= )|\. ?(?=\(?[A-Z]\b)|\n)"
     r"[:_\s]{0,8}"
 )
@@ -58,11 +58,18 @@ _EASTERN = (
 _LEAD = re.compile(f"{_WEST}|{_EASTERN}", re.IGNORECASE)
 
 
+def sentence_before(text: str) -> str:
+    """The beginning of a sentence that a tidied text breaks off in."""
+    return _SENTENCE.split(text)[-1]
+
+
 class Led(NamedTuple):
     """A statement that announces an answer."""
 
     before: str
     """What its sentence says before, as far back as the announcement before it."""
+    noun: str
+    """Its first word."""
     said: str
     """What follows on its line and before the next announcement."""
 
@@ -74,6 +81,8 @@ def led_statements(text: str) -> list[Led]:
     ends = [match.start() for match in matches[1:]] + [len(text)]
     for match, end in zip(matches, ends, strict=False):
         said = text[match.end() : end].partition("\n")[0].strip()
-        found.append(Led(_SENTENCE.split(text[max(last, match.start() - 120) : match.start()])[-1], said))
+        before = sentence_before(text[max(last, match.start() - 120) : match.start()])
+        noun = re.match(r"[^\W_]*", match[0].lower())
+        found.append(Led(before, noun[0] if noun else "", said))
         last = match.end()
     return found
