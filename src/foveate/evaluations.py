@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveate.evaluation.folder import EvaluationFolder
+from foveate.evaluation.folder import SCORES, EvaluationFolder
 from foveate.evaluation.gains import Checkpoint, Progress, account
 from foveate.evaluation.marking import Marker
 from foveate.evaluation.official import Official, official
@@ -26,6 +26,7 @@ from foveate.generators import (
     RecordedGenerator,
     Sampling,
 )
+from foveate.jsonl import replace_json
 from foveate.protocols import Protocol
 from foveate.questions.benchmarks import benchmark_named, load_named
 from foveate.questions.readers import Questions
@@ -60,7 +61,9 @@ def writing_down(
         yield recorded, folder
 
 
-Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+Progressing = Callable[[int], None]
+"""Called with the number that is finished since the last call."""
+Counting = Callable[[str, int], AbstractContextManager[Progressing]]
 """Given what is done and how much of it there is, a context whose value is called with what is finished since."""
 
 
@@ -248,82 +251,120 @@ def probe_at_moments(
     """
     questions, bad = asked_questions(data, limit, seed, quarantine=quarantine)
     *earlier, last = moments(model) if every_checkpoint else [Moment("", model)]
-    asked_at = []
-    for moment in earlier:
-        there = out and out / "earlier" / moment.name.replace(" ", "-")
-        asking = _Asking(recipe, moment.model, data, questions, seed)
-        with counting(moment.name, 2 * len(questions)) if counting else nullcontext() as progress:
-            plain, own = (asking.evaluation(way, there and there / way, progress) for way in ("direct", "own"))
-        asked_at.append(Checkpoint(moment.name, answers_of(questions, plain), answers_of(questions, own)))
-    asking = _Asking(recipe, last.model, data, questions, seed, endpoint, bad)
-    with counting("probing", 2 * len(questions)) if counting else nullcontext() as progress:
-        own = asking.evaluation("own", out, progress, probes=EVERY)
-        plain = asking.evaluation("direct", out and out / "direct", progress)
-    look = model_look(questions, own, plain, seed=seed)
-    asked_at.append(Checkpoint(last.name, look.direct, look.zoomed))
-    course = account(asked_at, seed=seed) if every_checkpoint else ()
-    told = {"checkpoints": [one.to_json() for one in course]} if course else {}
-    asking.finish("own", out, own, gain_harm=look.gains.to_json(), **told)
+    probing = _Probing(recipe, data, questions, seed, counting)
+    # The last one first: its folder has to be begun before others lie in it.
+    look, record = probing.look(last.model, out, endpoint, bad)
+    there = out and out / "earlier"
+    before = [probing.checkpoint(one, there and there / one.name.replace(" ", "-")) for one in earlier]
+    course = account([*before, Checkpoint(last.name, look.direct, look.zoomed)], seed=seed) if every_checkpoint else ()
+    if out and course:
+        replace_json(out / SCORES, {**record, "checkpoints": [one.to_json() for one in course]})
     return look, course
 
 
-class _Asking:
-    """One model that is asked the same questions in its own way and directly, greedily."""
+@dataclass(frozen=True, slots=True)
+class _Probing:
+    """The same questions asked of one model after the other, each in its own way and directly, greedily."""
 
-    def __init__(
+    recipe: Recipe
+    data: str
+    questions: Sequence[Question]
+    seed: int
+    counting: Counting | None
+
+    def look(
+        self, model: str, out: Path | None, endpoint: Endpoint | None, bad: Questions | None
+    ) -> tuple[ModelLook, dict[str, Any]]:
+        """What the probes say of a model, and the record of its scores."""
+        generator = answerer(model, endpoint)
+        own_way = self.recipe.build_protocol(generator.family.budget)
+        at_once = _at_once(endpoint)
+        with self._count("probing") as progress, self._writing(generator, own_way, model, out) as (asked, folder):
+            own = self._evaluated(own_way, asked, folder, progress, probes=EVERY, at_once=at_once)
+            plain = self._directly(generator, own_way, model, out and out / "direct", progress, endpoint)
+            look = model_look(self.questions, own, plain, seed=self.seed)
+            more = facts(self.recipe, generator, self.data, bad, out) | costs(own, generator, endpoint)
+            more |= {"gain_harm": look.gains.to_json(), **official_json(official_of(self.data, own))}
+            record = score_record(own, model=model, more=more)
+            if folder:
+                folder.finish(record, own.failed)
+        return look, record
+
+    def checkpoint(self, moment: Moment, out: Path | None) -> Checkpoint:
+        """A moment's answers in both ways; its model goes with the call."""
+        generator = answerer(moment.model)
+        own_way = self.recipe.build_protocol(generator.family.budget)
+        there = out and out / "own"
+        with self._count(moment.name) as progress:
+            with self._writing(generator, own_way, moment.model, there) as (asked, folder):
+                own = self._evaluated(own_way, asked, folder, progress)
+                self._finish(own, generator, moment.model, there, folder)
+            plain = self._directly(generator, own_way, moment.model, out and out / "direct", progress)
+        return Checkpoint(moment.name, answers_of(self.questions, plain), answers_of(self.questions, own))
+
+    def _directly(
         self,
-        recipe: Recipe,
+        generator: Generator,
+        own_way: Protocol,
         model: str,
-        data: str,
-        questions: Sequence[Question],
-        seed: int,
+        out: Path | None,
+        progress: Progressing | None,
         endpoint: Endpoint | None = None,
-        bad: Questions | None = None,
-    ) -> None:
-        self._recipe, self._model, self._data, self._questions = recipe, model, data, questions
-        self._seed, self._endpoint, self._bad = seed, endpoint, bad
-        self._generator = answerer(model, endpoint)
-        own = recipe.build_protocol(self._generator.family.budget)
-        self._protocols = {"own": own, "direct": directly(own)}
-        self._sampling = Sampling(0.0, recipe.rollout.max_new_tokens)
-
-    def evaluation(
-        self, way: str, out: Path | None, progress: Callable[[int], None] | None, *, probes: ProbeSet | None = None
     ) -> Evaluation:
-        """The evaluation in one way, written down in `out`."""
-        with writing_down(self._generator, out, self._inputs(way)) as (asked, folder):
-            result = evaluate(
-                self._questions,
-                self._protocols[way],
-                asked,
-                sampling=self._sampling,
-                seed=self._seed,
-                at_once=_at_once(self._endpoint),
-                keep=0,
-                probes=probes,
-                folder=folder,
-                on_progress=progress,
-            )
-        self.finish(way, out, result)
+        way = directly(own_way)
+        with self._writing(generator, way, model, out) as (asked, folder):
+            result = self._evaluated(way, asked, folder, progress, at_once=_at_once(endpoint))
+            self._finish(result, generator, model, out, folder, endpoint)
         return result
 
-    def finish(self, way: str, out: Path | None, result: Evaluation, **more: Any) -> None:
-        """Writes the scores, with more that is known of them."""
-        if out:
-            said = facts(self._recipe, self._generator, self._data, self._bad, out) | more
-            said |= costs(result, self._generator, self._endpoint)
-            folder = EvaluationFolder(out, self._inputs(way))
-            folder.finish(score_record(result, model=self._model, more=said), result.failed)
-
-    def _inputs(self, way: str) -> dict[str, Any]:
-        return inputs_of(
-            "probe",
-            self._generator,
-            self._protocols[way],
-            self._sampling,
-            model=self._model,
-            seed=self._seed,
+    def _evaluated(
+        self,
+        way: Protocol,
+        asked: Generator,
+        folder: EvaluationFolder | None,
+        progress: Progressing | None,
+        *,
+        probes: ProbeSet | None = None,
+        at_once: int = 64,
+    ) -> Evaluation:
+        return evaluate(
+            self.questions,
+            way,
+            asked,
+            sampling=self._sampling,
+            seed=self.seed,
+            at_once=at_once,
+            keep=0,
+            probes=probes,
+            folder=folder,
+            on_progress=progress,
         )
+
+    def _finish(
+        self,
+        result: Evaluation,
+        generator: Generator,
+        model: str,
+        out: Path | None,
+        folder: EvaluationFolder | None,
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        if folder:
+            more = facts(self.recipe, generator, self.data, None, out) | costs(result, generator, endpoint)
+            folder.finish(score_record(result, model=model, more=more), result.failed)
+
+    def _writing(
+        self, generator: Generator, way: Protocol, model: str, out: Path | None
+    ) -> AbstractContextManager[tuple[Generator, EvaluationFolder | None]]:
+        inputs = inputs_of("probe", generator, way, self._sampling, model=model, seed=self.seed)
+        return writing_down(generator, out, inputs)
+
+    def _count(self, what: str) -> AbstractContextManager[Progressing | None]:
+        return self.counting(what, 2 * len(self.questions)) if self.counting else nullcontext()
+
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(0.0, self.recipe.rollout.max_new_tokens)
 
 
 def official_of(data: str, result: Evaluation) -> tuple[str, Official] | None:
