@@ -260,9 +260,9 @@ def test_an_evaluation_probes_chunk_by_chunk_what_is_probed_of_all_at_once(at_on
 def test_a_change_is_that_of_the_questions_for_which_the_probe_can_be_made() -> None:
     found = {UNCHANGED: [1, 0, 1, 1], "noise": [0, 0, 0, 1], "true_crop": [1, 1, None, None], "other": [None] * 4}
     figures = probe_figures(found)
-    assert figures["noise"] == {"accuracy": 0.25, "interval": [0, 0.75], "change": -0.5, "questions": 4}
-    assert figures["true_crop"] == {"accuracy": 1, "interval": [1, 1], "change": 0.5, "questions": 2}
-    assert figures["other"] == {"accuracy": None, "interval": None, "change": None, "questions": 0}
+    assert figures["noise"] == {"accuracy": 0.25, "change": -0.5, "questions": 4}
+    assert figures["true_crop"] == {"accuracy": 1, "change": 0.5, "questions": 2}
+    assert figures["other"] == {"accuracy": None, "change": None, "questions": 0}
     assert figures[UNCHANGED]["change"] == 0
 
 

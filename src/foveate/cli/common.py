@@ -46,7 +46,7 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
             Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            Console(stderr=True).print("interrupted: what is written down stays, and the same command goes on with it")
+            Console(stderr=True).print("interrupted: what was written down stays")
             raise typer.Exit(130) from error
 
     return run

@@ -12,7 +12,7 @@ from foveate.cli.common import console, friendly
 
 @friendly
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that foveate eval wrote; at most 6.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="What foveate eval or probe wrote; at most 6.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the page goes.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Its heading. Default: the names of the runs.")] = None,
 ) -> None:

@@ -138,7 +138,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _facts(run: Recorded) -> list[str]:
     asked = counted(len(run.questions), "question")
-    recipe = f", recipe {run.scores.recipe}" if isinstance(run.scores.recipe, str) else ""
+    recipe = f", recipe {run.scores.recipe}" if run.scores.recipe else ""
     facts = [f"{asked}{recipe}", f"folder {run.folder.resolve().name}"]
     return [f"model {run.scores.model}", *facts] if run.scores.model != run.name else facts
 
@@ -207,8 +207,8 @@ def _setup(run: Recorded) -> Iterator[tuple[str, str]]:
     """What can change a score, one fact a line."""
     scores = run.scores
     yield "model", scores.model
-    for name, value in ({"recipe": scores.recipe} if scores.recipe else {}).items():
-        yield name, _written(value)
+    if scores.recipe:
+        yield "recipe", scores.recipe
     yield "foveate", ", ".join(f"{name} {value}" for name, value in scores.foveate.items() if value)
     for name, value in scores.setup.items():
         if name == "prompts":

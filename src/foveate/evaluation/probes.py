@@ -26,7 +26,6 @@ from foveate.context import Context, Message, Part
 from foveate.episodes import Episode, Group
 from foveate.evaluation.marking import Mark, Marker
 from foveate.evaluation.replacements import ALL, NEED_REGIONS, REPLACEMENTS, ReplacedCrop, Replacement
-from foveate.evaluation.statistics import bootstrap_interval
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import View, cut_view, open_image
 from foveate.protocols import prompts
@@ -256,8 +255,8 @@ def probe(
 def probe_figures(right: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, Any]]:
     """What `probe` found, by the probe's name, each over the questions for which it can be made.
 
-    `accuracy` under the probe, and its 95 % bootstrap `interval`; its `change` from what the same questions have
-    unchanged; how many `questions` these are. All but the last are None where there is none.
+    `accuracy` under the probe; its `change` from what the same questions have unchanged; how many `questions` these
+    are. The first two are None where there is none.
     """
     figures: dict[str, dict[str, Any]] = {}
     for name, values in right.items():
@@ -268,7 +267,6 @@ def probe_figures(right: Mapping[str, Sequence[float | None]]) -> dict[str, dict
         ]
         figures[name] = {
             "accuracy": fmean(value for value, _ in pairs) if pairs else None,
-            "interval": list(bootstrap_interval([value for value, _ in pairs])) if pairs else None,
             "change": fmean(value - before for value, before in pairs) if pairs else None,
             "questions": len(pairs),
         }

@@ -79,7 +79,7 @@ class ScoresRecord(_Row):
     curves: dict[str, tuple[tuple[float, float], ...]] = {}
     seconds_per_question: float | None = None
     setup: dict[str, Any] = {}
-    recipe: Any = None
+    recipe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

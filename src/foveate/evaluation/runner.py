@@ -298,7 +298,7 @@ class _Run:
             EvaluationError: there is none, or the folder has more.
         """
         if not self._rows and not self.failed:
-            raise EvaluationError("there are no questions to evaluate")
+            raise EvaluationError("there are no questions to evaluate: look at the data and the limit")
         if not self._rows:
             if self._folder:
                 self._folder.list_failed(self.failed)

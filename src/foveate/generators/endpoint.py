@@ -41,7 +41,7 @@ _MENDS = {
     405: "Check the URL, which mostly ends in /v1.",
     429: "The account's quota is used up.",
 }
-_GO_ON = "Replies that were recorded are kept: run it again to go on."
+_GO_ON = "Replies that were recorded, if any, are kept."
 
 
 class EndpointGenerator(Generator):
@@ -220,7 +220,7 @@ class EndpointGenerator(Generator):
         reason = f"the connection failed: {str(root) or type(root).__name__}"
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
-                return RequestError(Remedy.STOP, reason)
+                return RequestError(Remedy.STOP, f"{reason}. Name its authority in SSL_CERT_FILE, or mend the URL")
             # Once it has answered, a server that is not there is one that is being started again.
             if isinstance(cause, (ConnectionRefusedError, socket.gaierror)) and not self._breaker.answered:
                 return RequestError(Remedy.STOP, f"{reason}. Nothing answers there: start the server, or mend the URL")

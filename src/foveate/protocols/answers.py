@@ -1,4 +1,4 @@
-r"""Reading the answer in a reply."""
+"""Reading the answer in a reply."""
 
 from __future__ import annotations
 

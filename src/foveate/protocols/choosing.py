@@ -10,7 +10,7 @@ from foveate.protocols.matching import normalised, yes_or_no
 from foveate.protocols.options import ARTICLE, UNDECIDED, WORD, OptionTexts
 from foveate.protocols.sentence import UNLIKE
 from foveate.protocols.withheld import withdrawn_after
-from foveate.protocols.wording import sentences
+from foveate.protocols.wording import first_sentence, sentences
 
 _KEPT = frozenset("+#&%/@^~|=\\-")
 _HEDGE = re.compile(
@@ -155,7 +155,7 @@ class Chooser:
             letter = self.lone(_core(part)) or self._marked(part) or self._phrased(part)
             if letter and letter != self.yes_no[plain]:
                 return True
-        return bool(_NO_OR_NOT.search(_first_sentence(rest)) if plain == "yes" else re.match(r"\d", rest))
+        return bool(_NO_OR_NOT.search(first_sentence(rest)) if plain == "yes" else re.match(r"\d", rest))
 
     def opens_otherwise(self, text: str, letter: str) -> bool:
         """Whether a text begins with the yes or no of another choice than the one it gives."""
@@ -232,7 +232,7 @@ class Chooser:
             return letter
         if not apart and match[0][-1:] not in ")]\"'":
             return None
-        first = _first_sentence(line)
+        first = first_sentence(line)
         if re.match(r"(?:or|and|nor)\b|[&/]", line) or self._another.match(line) or _HEDGE.search(first):
             return UNDECIDED
         if re.match(rf"(?:is |was )?(?:{_WRONG})", line, re.IGNORECASE) or said.rstrip().endswith("?"):
@@ -280,7 +280,7 @@ class Chooser:
         word = letter in ("A", "I") or letter.isdigit() or letter.islower()
         if word and first[0] == letter and _GOES_ON.match(rest):
             return None
-        clause = _first_sentence(rest)
+        clause = first_sentence(rest)
         starts = self.options.beginning(rest.lstrip(" ,:.-"))
         if starts and letter not in starts:
             return UNDECIDED
@@ -320,11 +320,6 @@ class Chooser:
     def closing(self, sentence: str) -> str | None:
         """The letter that a sentence ends by choosing ("..., so I'd choose B.")."""
         return match[1] if (match := self._closing.search(sentence[-200:])) else None
-
-
-def _first_sentence(text: str) -> str:
-    """The beginning of a text up to the end of its first sentence."""
-    return re.split(r"(?<=\w\w)[.!]\s|\n", text, maxsplit=1)[0]
 
 
 def _last_line(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from foveate.protocols.sentence import UNFIT
+from foveate.protocols.wording import first_sentence
 
 _IF_ASKED = re.compile(r"\bif (?:i|you) (?:had|have|must|want|were asked)[\w ]{0,30},?", re.IGNORECASE)
 _IF = re.compile(
@@ -143,7 +144,7 @@ def withdrawn_after(rest: str) -> bool:
     """Whether what follows the letter of an announced answer makes another statement of it."""
     goes_on = _GOES_ON.match(rest)
     apart = goes_on is not None and goes_on[1] not in _REASONS and not _AFTER.match(rest)
-    return bool(apart or _UNSURE_AFTER.search(re.split(r"(?<=\w\w)[.!]\s|\n", rest, maxsplit=1)[0]))
+    return bool(apart or _UNSURE_AFTER.search(first_sentence(rest)))
 
 
 def marked_is_denied(before: str, after: str) -> bool:

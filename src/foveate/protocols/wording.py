@@ -86,3 +86,8 @@ def led_statements(text: str) -> list[Led]:
         found.append(Led(before, noun[0] if noun else "", said))
         last = match.end()
     return found
+
+
+def first_sentence(text: str) -> str:
+    """The beginning of a text up to the end of its first sentence."""
+    return re.split(r"(?<=\w\w)[.!]\s|\n", text, maxsplit=1)[0]
