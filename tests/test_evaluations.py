@@ -35,7 +35,7 @@ def test_a_folder_holds_the_evaluation_and_nothing_is_asked_twice(tmp_path, monk
     assert scores["summary"] == json.loads(json.dumps(first.summary.to_json()))
     assert scores["setup"]["data_sha256"] == first.setup["data_sha256"]
     assert (scores["model"], scores["recipe"], scores["data"], scores["failed"]) == ("tiny", "demo", "scenes", 0)
-    assert set(scores["probes"]) == set(first.probes or {})
+    assert set(scores["probes"]) == set(first.probes_of_all or {})
     assert len((tmp_path / "run" / "questions.jsonl").read_text().splitlines()) == 5
 
     monkeypatch.setattr(LocalGenerator, "_run", lambda *arguments: pytest.fail("asked again"))

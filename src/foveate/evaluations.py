@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -58,8 +59,13 @@ def writing_down(
         return
     folder = EvaluationFolder(out, inputs)  # looks, and touches nothing before the lock is held
     with RecordedGenerator(generator, out / "replies.jsonl") as recorded:
+        folder.open()
+        if done := len(folder.finished):
+            logger.warning("%d question(s) are finished already in %s, and not asked again", done, out)
         yield recorded, folder
 
+
+logger = logging.getLogger(__name__)
 
 Progressing = Callable[[int], None]
 """Called with the number that is finished since the last call."""

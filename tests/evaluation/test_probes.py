@@ -245,16 +245,16 @@ def test_an_evaluation_probes_chunk_by_chunk_what_is_probed_of_all_at_once(at_on
     options = {"at_once": at_once, "seed": 3}
     result = evaluate(questions, MGPO, generator, keep=0, probes=PAPERS, **options)  # type: ignore[arg-type]
     whole = evaluate(questions, MGPO, generator, seed=3)
-    assert result.probes == probe(whole.groups, MGPO, generator, seed=3)
+    assert result.probes_of_all == probe(whole.groups, MGPO, generator, seed=3)
     assert result.groups == ()
     assert [one.attempts for one in result.scored] == [one.attempts for one in whole.scored]
     written, plain = result.to_json(), whole.to_json()
-    assert written.pop("probes_of_all") == probe_figures(result.probes)
+    assert written.pop("probes_of_all") == probe_figures(result.probes_of_all)
     assert set(written.pop("probes")) == set(PAPERS.names)
     assert written.pop("look_dependence")
     assert written.pop("outcomes")
     assert written.keys() == plain.keys(), "a score file without probes is what it was"
-    assert whole.probes is None
+    assert whole.probes_of_all is None
 
 
 def test_a_change_is_that_of_the_questions_for_which_the_probe_can_be_made() -> None:

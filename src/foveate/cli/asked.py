@@ -116,9 +116,4 @@ class Asked:
             named = "-".join(part for part in (self.model, self.recipe.protocol.name, data, purpose) if part)
             out = Path("runs", "eval", re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-.")[-100:])
             console.print(f"written down in {out}", highlight=False, markup=False, soft_wrap=True)
-        if out and (rows := out / "questions.jsonl").is_file():
-            with rows.open("rb") as lines:
-                done = sum(1 for _ in lines)
-            told = f"{done} question(s) were finished before, and are not asked again"
-            console.print(told, highlight=False, markup=False, soft_wrap=True)
         return out

@@ -56,7 +56,7 @@ class Evaluation:
         return sum(scored.seconds for scored in self.scored)
 
     @property
-    def probes(self) -> dict[str, list[float | None]] | None:
+    def probes_of_all(self) -> dict[str, list[float | None]] | None:
         """Of each question whether it is right under each probe (`Probed.counted`); None where nothing was probed."""
         probed = [scored.probed for scored in self.scored if scored.probed is not None]
         if len(probed) < len(self.scored):
@@ -82,7 +82,7 @@ class Evaluation:
 
     def _looks(self) -> dict[str, Any]:
         """What the probes say; under `probes_of_all` as the papers count, with every question."""
-        if (found := self.looking) is None or (probes := self.probes) is None:
+        if (found := self.looking) is None or (probes := self.probes_of_all) is None:
             return {}
         return {**found.to_json(), "probes_of_all": probe_figures(probes)}
 
