@@ -125,7 +125,7 @@ def test_what_is_finished_is_not_asked_again(tmp_path):
     assert again.scored == first.scored
     assert again.setup == first.setup
     assert sum(seen) == len(QUESTIONS)
-    assert again.seconds == first.seconds > 0
+    assert again.seconds_per_question == first.seconds_per_question > 0
 
 
 def test_more_questions_may_follow_and_fewer_may_not(tmp_path):
@@ -133,7 +133,7 @@ def test_more_questions_may_follow_and_fewer_may_not(tmp_path):
     script = Asked()
     assert len(run(EvaluationFolder(tmp_path, {}), script).scored) == 11
     assert len(script.locating) == 2 * 7
-    with pytest.raises(EvaluationError, match="7 question\\(s\\) more than these"):
+    with pytest.raises(EvaluationError, match=r"7 question\(s\) that are not among these"):
         run(EvaluationFolder(tmp_path, {}), Asked(), QUESTIONS[:4])
 
 
@@ -231,3 +231,12 @@ def test_what_a_run_leaves_that_is_ended_while_it_begins_is_no_hindrance(tmp_pat
         (tmp_path / name).touch()
     EvaluationFolder(tmp_path, {"model": "tiny"}).open()
     assert (tmp_path / "evaluation.json").exists()
+
+
+def test_other_data_are_refused_before_anything_is_asked(tmp_path):
+    run(EvaluationFolder(tmp_path, {}), Asked(), QUESTIONS[:3])
+    before, script = (tmp_path / "questions.jsonl").read_bytes(), Asked()
+    with pytest.raises(EvaluationError, match=r"3 question\(s\) that are not among these"):
+        run(EvaluationFolder(tmp_path, {}), script, QUESTIONS[5:8])
+    assert script.locating == []
+    assert (tmp_path / "questions.jsonl").read_bytes() == before

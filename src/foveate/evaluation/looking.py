@@ -204,8 +204,8 @@ def looking(probed: Iterable[Probed], *, seed: int = 0) -> Looking:
     interval = lost.change_interval if lost else None
     return Looking(
         figures=figures,
-        dependence=-lost.change if lost and lost.change is not None else None,
-        dependence_interval=(-interval[1], -interval[0]) if interval else None,
+        dependence=0.0 - lost.change if lost and lost.change is not None else None,
+        dependence_interval=(0.0 - interval[1], 0.0 - interval[0]) if interval else None,
         verdict=judged(base, figures, seed=seed),
         outcomes={outcome: counts[outcome] for outcome in Outcome if counts[outcome]},
     )

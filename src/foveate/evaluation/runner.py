@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 from foveate.episodes import Group, StopReason, episode_chunks
@@ -51,9 +52,10 @@ class Evaluation:
     failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def seconds(self) -> float:
-        """Wall-clock time of generation, without the probes."""
-        return sum(scored.seconds for scored in self.scored)
+    def seconds_per_question(self) -> float | None:
+        """Wall-clock time of generation, without the probes, of the questions of which it is known."""
+        known = [scored.seconds for scored in self.scored if scored.seconds is not None]
+        return fmean(known) if known else None
 
     @property
     def probes_of_all(self) -> dict[str, list[float | None]] | None:
@@ -105,7 +107,7 @@ class Evaluation:
             "tokens_per_question": sum(attempt.tokens for attempt in attempts) / asked,
             "visual_tokens_per_question": sum(attempt.visual_tokens for attempt in attempts) / asked,
             **({"prompt_tokens_per_question": sum(prompts) / asked} if prompts else {}),
-            "seconds_per_question": self.seconds / asked,
+            "seconds_per_question": self.seconds_per_question,
             "setup": dict(self.setup),
         }
 
@@ -151,6 +153,7 @@ def evaluate(
         prober = Prober(protocol, generator, probes, marker=marker, max_new_tokens=longest, seed=seed, at_once=at_once)
     if folder:
         folder.open()
+        _refuse_other_questions(folder, questions)
     run = _Run(folder, prober, marker, generator.family.multiple, progress)
     chunks = episode_chunks(
         run.unfinished(questions),
@@ -164,10 +167,12 @@ def evaluate(
     )
     kept: list[Group] = []
     while True:
-        started = time.perf_counter()
+        started, recalled = time.perf_counter(), generator.recalled
         if (groups := next(chunks, None)) is None:
             break
-        answered = run.take(groups, time.perf_counter() - started)
+        # A reply that was recorded takes no time: what such a chunk took says nothing.
+        seconds = time.perf_counter() - started if generator.recalled == recalled else None
+        answered = run.take(groups, seconds)
         kept += answered[: None if keep is None else max(0, keep - len(kept))]
     setup = {
         "protocol": fields_of(protocol),
@@ -179,6 +184,17 @@ def evaluate(
         **marker.setup(),
     }
     return _evaluation(run.in_order(), kept, run.failed, {**setup, "data_sha256": run.data_sha256()}, seed)
+
+
+def _refuse_other_questions(folder: EvaluationFolder, questions: Iterable[Question]) -> None:
+    """Before anything is asked: a folder must not come to hold the answers to two data sets."""
+    if not isinstance(questions, Sequence) or not folder.finished:
+        return
+    if more := len(folder.finished.keys() - {question.id for question in questions}):
+        raise EvaluationError(
+            f"{folder.path} has answers to {more} question(s) that are not among these, of other data or of a higher "
+            "limit: name another folder, or raise the limit"
+        )
 
 
 class _Run:
@@ -226,7 +242,7 @@ class _Run:
         self.failed[stripped.id] = str(error)
         self._progress(1)
 
-    def take(self, groups: Sequence[Group], seconds: float) -> list[Group]:
+    def take(self, groups: Sequence[Group], seconds: float | None) -> list[Group]:
         """Scores, probes and writes down a chunk; returns the groups of those that did not fail, with their regions."""
         answered: dict[int, Group] = {}
         for stripped, episodes in groups:
@@ -251,7 +267,7 @@ class _Run:
                 marks[place],
                 multiple=self._multiple,
                 data=self._data[place],
-                seconds=seconds / len(groups),
+                seconds=None if seconds is None else seconds / len(groups),
             )
             self._rows[place] = replace(scored, probed=probed.get(place))
         if answered and not self.wording:
@@ -295,7 +311,7 @@ class _Run:
         """Every question that did not fail, in the order of the questions.
 
         Raises:
-            EvaluationError: there is none, or the folder has more.
+            EvaluationError: there is none.
         """
         if not self._rows and not self.failed:
             raise EvaluationError("there are no questions to evaluate: look at the data and the limit")
@@ -304,11 +320,6 @@ class _Run:
                 self._folder.list_failed(self.failed)
             first = next(iter(self.failed.values()))
             raise EvaluationError(f"of {len(self.failed)} question(s) every one failed; the first: {first}")
-        if self._folder and (more := len(self._folder.finished) - len(self._rows)) > 0:
-            where = self._folder.path
-            raise EvaluationError(
-                f"{where} has answers to {more} question(s) more than these: raise the limit, or name another folder"
-            )
         return [self._rows[place] for place in sorted(self._rows)]
 
 

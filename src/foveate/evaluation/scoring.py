@@ -71,7 +71,7 @@ class Scored:
         image_size: width and height of the original; None when no attempt was shown a view.
         tags: further groupings that the data set publishes.
         data: the question's fingerprint, in hexadecimal.
-        seconds: its share of the time that generation took.
+        seconds: its share of the time that generation took; None where replies were recorded before.
         probed: its first attempt under every probe; None where it was not probed.
     """
 
@@ -85,7 +85,7 @@ class Scored:
     image_size: tuple[int, int] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
-    seconds: float = field(default=0.0, compare=False)
+    seconds: float | None = field(default=None, compare=False)
     probed: Probed | None = None
 
     def figure(self, name: str) -> float | None:
@@ -147,7 +147,7 @@ def score(
     *,
     multiple: int,
     data: str = "",
-    seconds: float = 0.0,
+    seconds: float | None = None,
 ) -> Scored:
     """The episodes of one question, scored against its answer and its true regions.
 

@@ -68,6 +68,11 @@ class Generator(ABC):
         """
         return ""
 
+    @property
+    def recalled(self) -> int:
+        """How many samples so far were not asked for, because a record had them."""
+        return 0
+
     @abstractmethod
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """One list per request, one completion per seed, in order."""

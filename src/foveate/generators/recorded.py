@@ -47,6 +47,7 @@ class RecordedGenerator(Generator):
         self._path = path
         self._digests: WeakKeyDictionary[View, str] = WeakKeyDictionary()
         self._writing = Lock()
+        self._recalled = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._held = path.open("ab")
         try:
@@ -70,6 +71,11 @@ class RecordedGenerator(Generator):
     def identity(self) -> str:
         """Of the generator that answers."""
         return self.generator.identity
+
+    @property
+    def recalled(self) -> int:
+        """As `Generator.recalled` says."""
+        return self._recalled
 
     def __len__(self) -> int:
         """How many replies are known."""
@@ -99,6 +105,7 @@ class RecordedGenerator(Generator):
             for j, seed in enumerate(request.seeds):
                 key = self._key(shown, seed, sampling)
                 if (known := self._known.get(key)) is not None:
+                    self._recalled += 1
                     yield Arrival(i, j, known)
                     continue
                 if key not in waiting:

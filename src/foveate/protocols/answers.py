@@ -83,7 +83,8 @@ def extract_choice(reply: str, choices: Mapping[str, str]) -> str | None:
     whole = tidied(_without_asides(reply))
     taken_back = after_taking_back(whole, no=not choose.yes_no)
     letter = _read(whole if taken_back is None else taken_back, choose)
-    return letter if letter and not choose.opens_otherwise(whole, letter) else None
+    refused = letter and (choose.opens_otherwise(whole, letter) or choose.struck(whole, letter))
+    return letter if letter and not refused else None
 
 
 def _read(text: str, choose: Chooser) -> str | None:

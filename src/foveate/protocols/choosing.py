@@ -36,6 +36,15 @@ _SENTENCE_BEGINS = re.compile(
 _NO_OR_NOT = re.compile(
     r"\b(?:although|though|but|however|except|if|unless|no(?! (?:doubt|question))|not)\b|n't\b", re.IGNORECASE
 )
+_TAKEN_BACK = re.compile(
+    r"\s?\(?(?:or|and|nor)\b|[/&+]|,? which is (?:not|false|wrong)|\W{0,2}(?:->|=>|→)"
+    r"|\s?[(\[](?:wrong|incorrect|false|rejected|unlikely|no|not\b[^)]*)[)\]]",
+    re.IGNORECASE,
+)
+"""Right behind a letter: it is one of several, or not meant."""
+_REASON = re.compile(
+    r"\W*(?:because|since|as|rather than|instead of|not|over|while|whereas|and not|but not)\b", re.IGNORECASE
+)
 _NOT_THIS = re.compile(
     r"(?:\bnot|n't) ([^.;,\n]{1,60}?)(?:[.;,]+ (?:but |rather )?(?=it(?:'s| is) )| but (?:rather )?)"
     r"|,? but (?=it(?:'s| is) )",
@@ -54,14 +63,15 @@ _BEFORE_LETTER = re.compile(
     r"|(?:my )?(?:best )?(?:guess|vote|verdict)(?: is)?(?=:| )|the one that (?:matches|fits) is"
     r"|(?:i'm|i am) going with|(?:i|we)(?: would| will|'d|'ll)? (?:choose|pick|select|go with|go for|say|answer)"
     r"|(?:i|we)(?: would| will|'d)? (?:think|believe|say|guess)(?: that)?(?: it is| it's)?"
-    r"|(?:i am|i'm) (?:sure|confident|certain)(?: that)? (?:it's|it is)|my (?:answer|choice|pick) (?:is|would be)"
+    r"|(?:i am|i'm) (?:sure|confident|certain)(?: that)? (?:it's|it is)"
+    r"|my (?:final )?(?:answer|choice|pick) (?:is|would be)"
     r"|the (?:correct|right|best|final) (?:one|match|fit|option|choice|answer) is)\b:? ?)?"
     r"(?:the )?(?:(?:correct )?(?:option|choice|answer|letter) ?:? ?)?",
     re.IGNORECASE,
 )
 _AFTER_LETTER = re.compile(
     r"(?:is (?:the )?(?:most )?(?:right|correct|best|appropriate|answer)(?: (?:answer|option|choice|one))?"
-    r"(?:,? (?:as|because|since)\b.*)?|(?:is|would be) my (?:answer|choice|pick)"
+    r"(?:,? (?:as|because|since)\b.*)?|(?:is|would be) my (?:final )?(?:answer|choice|pick)"
     r"|is what i(?:'d| would) (?:choose|pick|say)"
     r"|(?:fits|matches)\b(?! (?:worse|less|least|poorly|badly|neither|none|nothing))[\w ]{0,30}"
     r"|ist richtig|ist korrekt|est (?:la bonne|correcte?)|es (?:la )?correcta|it is|, definitely"
@@ -100,6 +110,11 @@ class Chooser:
         self._verdict = re.compile(
             rf"(?<![\w'-])(?<!and )(?<!or )(?<!& )(?<!and \()\(?({one})(?![\w'&-])[).:]?(?: 选项)?{_RIGHT}",
             re.IGNORECASE,
+        )
+        self._beside_it = re.compile(
+            rf"(?:[;,(→]|->|=>|\b(?:or|and|be|then|rather|reflection|alternatively|maybe|perhaps|possibly)) ?"
+            rf"(?:(?:alternatively|on reflection|or rather|maybe|possibly|perhaps|then|or|and|but)\b,? )?"
+            rf"(?:(?:could|may|might|can) (?:also )?be )?(?:option )?\(?({one})(?![{WORD}'&-]| [a-z])"
         )
         self._correct = re.compile(rf"(?<![^\W_])correct: ?\(?({one})(?![\w'&-])", re.IGNORECASE)
         several = rf"\(?{one}\)?(?:, ?\(?{one}\)?)*(?:,? (?:and|or) \(?{one}\)?)?"
@@ -161,6 +176,12 @@ class Chooser:
         """Whether a text begins with the yes or no of another choice than the one it gives."""
         word = re.match(r"\W*(yes|no)\b(?=\s?[.,;:!\n-])", text, re.IGNORECASE)
         return word is not None and self.yes_no.get(word[1].lower(), letter) != letter
+
+    def struck(self, text: str, letter: str) -> bool:
+        """Whether a letter that a text gives is crossed out somewhere in it ("A ❌", "≠ A")."""
+        one = re.escape(letter)
+        crossed = rf"(?:[≠¬]|!=|(?<!\w)!) ?\(?{one}(?![{WORD}])|(?<![{WORD}]){one}[\"').:*\]]{{0,3}} ?[✗❌✘]"
+        return re.search(crossed, text) is not None
 
     def says_another(self, sentence: str, letter: str) -> bool:
         """Whether a sentence that ends by choosing a letter plainly names another option before it."""
@@ -275,7 +296,7 @@ class Chooser:
         letter, rest = first[1], said[first.end() :]
         if (again := self._another.match(rest)) and again[1] != letter:
             return UNDECIDED
-        if re.match(r"\s?\(?(?:or|and|nor)\b|[/&+]|,? which is (?:not|false|wrong)", rest):
+        if _TAKEN_BACK.match(rest) or self._offers_another(letter, rest):
             return UNDECIDED
         word = letter in ("A", "I") or letter.isdigit() or letter.islower()
         if word and first[0] == letter and _GOES_ON.match(rest):
@@ -287,6 +308,13 @@ class Chooser:
         if withdrawn_after(rest) or re.search(r"\bif\b|\?", clause) or re.match(rf" (?:is )?(?:{_WRONG})", rest):
             return UNDECIDED
         return letter
+
+    def _offers_another(self, letter: str, rest: str) -> bool:
+        """Whether what follows an announced letter, in its sentence, names another one beside it, and no reason."""
+        clause = first_sentence(rest)
+        if _REASON.match(clause):
+            return False
+        return any(other[1] != letter for other in self._beside_it.finditer(clause[:300]))
 
     def _phrased(self, said: str) -> str | None:
         """A sentence that says little more than a letter: "I would choose (B)", "B is correct"."""

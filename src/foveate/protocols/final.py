@@ -17,6 +17,8 @@ _BOXED_LONGEST = 1000
 _WRAPPED = re.compile(r"\\(?:text\w*|math\w*|mbox|bf|rm)\s?\{([^{}]*)\}")
 _TAG = re.compile(r"<(?:(final_)?answer|\|begin_of_box\|)>", re.IGNORECASE)
 _TAG_END = re.compile(r"</(?:final_)?answer>|<\|end_of_box\|>", re.IGNORECASE)
+_RIGHT_KEYS = ("correct", "iscorrect", "right", "isright")
+"""Beside an answer: false says that it is another's."""
 _ANSWER_KEYS = ("answer", "finalanswer", "correctanswer")
 
 
@@ -85,7 +87,11 @@ def keyed_answer(text: str) -> str | None:
 
 
 def _under_key(group: Group) -> Iterator[str]:
-    for entry in entries_of(group) if group.kind == "{" else ():
+    entries = entries_of(group) if group.kind == "{" else []
+    if any(entry.key in _RIGHT_KEYS and _value(entry, closed=True) == "false" for entry in entries):
+        yield ""
+        return
+    for entry in entries:
         if entry.key in _ANSWER_KEYS and (value := _value(entry, closed=group.closed)) is not None:
             yield value
     for item in group.items:

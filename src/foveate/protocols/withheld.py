@@ -24,6 +24,10 @@ _ELSEWHERE = re.compile(
     re.IGNORECASE,
 )
 """What says who else gave an answer, or when; before a mark such words say more often what was asked about."""
+_INSTANCE = re.compile(
+    r"\b(?:e\.?g\b|for instance|(?:in|for) (?:the|this|an?|my) example|example:|question \d)", re.IGNORECASE
+)
+"""The answer of an example, or of one question of several."""
 _NO_DOUBT = re.compile(r"\b(?:no|without(?: an?y?)?|beyond) doubt\b", re.IGNORECASE)
 _REFUSED = re.compile(
     r"\b(?:tempt\w*|retract\w*|withdraw\w*|reject\w*|rul(?:e|ed|ing) out|eliminat\w+|exclud\w+|avoid\w*|dismiss\w*"
@@ -113,6 +117,8 @@ def announces_another(before: str, noun: str) -> bool:
         before: what the sentence says before the announcement.
         noun: the word that announces ("answer"); before one that is not English only known words deny.
     """
+    if _INSTANCE.search(before):
+        return True
     before = _NOT_BUT.sub("", _IF_ASKED.sub("", before))
     before = before.rpartition(";")[2]
     if _SUBORDINATE.match(before):

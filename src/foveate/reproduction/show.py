@@ -167,7 +167,8 @@ def measured(scores: dict[str, Any], column: Column) -> float | None:
     Of several categories it is the mean over their questions, but for `macro_accuracy`.
     """
     if column.metric == "seconds_per_question":
-        return float(scores["seconds_per_question"])
+        seconds: float | None = scores["seconds_per_question"]
+        return seconds
     if column.metric in COUNTS or column.metric == "wrong_place_among_right_answers":
         value: float | None = scores["answers_and_places"][column.metric]
         return value
