@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -35,6 +34,15 @@ from foveate.questions.schema import Question
 from foveate.recipes import Recipe
 from foveate.runs import HELD_OUT_SEED, SCENES, Moment, load_data, load_policy, moments
 
+Progressing = Callable[[int], None]
+"""Called with the number that is finished since the last call."""
+Counting = Callable[[str, int], AbstractContextManager[Progressing]]
+"""Given what is done and how much of it there is, a context whose value is called with what is finished since."""
+
+
+Written = tuple[Generator, EvaluationFolder | None]
+"""Who answers, with the replies recorded, and the folder in which that is; None where nothing is written down."""
+
 
 def answerer(model: str, endpoint: Endpoint | None = None) -> Generator:
     """Who answers: a model at an endpoint, by its name there, or one in this process, as `load_policy` takes it."""
@@ -45,9 +53,7 @@ def answerer(model: str, endpoint: Endpoint | None = None) -> Generator:
 
 
 @contextmanager
-def writing_down(
-    generator: Generator, out: Path | None, inputs: Mapping[str, Any]
-) -> Iterator[tuple[Generator, EvaluationFolder | None]]:
+def writing_down(generator: Generator, out: Path | None, inputs: Mapping[str, Any]) -> Iterator[Written]:
     """An evaluation's folder, and the generator with its replies recorded there; without a folder, as it is.
 
     Raises:
@@ -59,18 +65,7 @@ def writing_down(
         return
     folder = EvaluationFolder(out, inputs)  # looks, and touches nothing before the lock is held
     with RecordedGenerator(generator, out / "replies.jsonl") as recorded:
-        folder.open()
-        if done := len(folder.finished):
-            logger.warning("%d question(s) are finished already in %s, and not asked again", done, out)
         yield recorded, folder
-
-
-logger = logging.getLogger(__name__)
-
-Progressing = Callable[[int], None]
-"""Called with the number that is finished since the last call."""
-Counting = Callable[[str, int], AbstractContextManager[Progressing]]
-"""Given what is done and how much of it there is, a context whose value is called with what is finished since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +166,10 @@ def evaluate_model(
                 on_progress=progress,
             )
         reported = official_of(data, result)
-        more = {**facts(recipe, generator, data, bad, out), **official_json(reported)}
+        more = {**facts(recipe, generator, data, bad), **official_json(reported)}
         more |= costs(result, generator, endpoint)
         record = score_record(result, model=model, more=more)
-        if folder:
-            folder.finish(record, result.failed)
+        finish(folder, record, result, bad)
     return Evaluated(result, record, reported)
 
 
@@ -193,12 +187,20 @@ def asked_questions(
     return loaded[:limit], loaded if loaded.bad_rows else None
 
 
-def facts(recipe: Recipe, generator: Generator, data: str, bad: Questions | None, out: Path | None) -> dict[str, Any]:
-    """What a score file says besides the evaluation; rows that were left out are written beside it."""
-    if bad and out:
-        bad.write_quarantine(out / "quarantine.jsonl")
+def facts(recipe: Recipe, generator: Generator, data: str, bad: Questions | None) -> dict[str, Any]:
+    """What a score file says besides the evaluation."""
     said = {"recipe": recipe.name, "identity": generator.identity, "data": data}
     return said | ({"rows_left_out": len(bad.bad_rows)} if bad else {})
+
+
+def finish(
+    folder: EvaluationFolder | None, record: Mapping[str, Any], result: Evaluation, bad: Questions | None
+) -> None:
+    """Writes what an evaluation came to, and the rows of its data that were left out, where there is a folder."""
+    if folder:
+        if bad:
+            bad.write_quarantine(folder.path / "quarantine.jsonl")
+        folder.finish(record, result.failed)
 
 
 def inputs_of(
@@ -282,95 +284,79 @@ class _Probing:
         self, model: str, out: Path | None, endpoint: Endpoint | None, bad: Questions | None
     ) -> tuple[ModelLook, dict[str, Any]]:
         """What the probes say of a model, and the record of its scores."""
-        generator = answerer(model, endpoint)
-        own_way = self.recipe.build_protocol(generator.family.budget)
-        at_once = _at_once(endpoint)
-        with self._count("probing") as progress, self._writing(generator, own_way, model, out) as (asked, folder):
-            own = self._evaluated(own_way, asked, folder, progress, probes=EVERY, at_once=at_once)
-            plain = self._directly(generator, own_way, model, out and out / "direct", progress, endpoint)
+        asked = _Model(self, model, endpoint)
+        with self._count("probing") as progress, asked.writing(asked.own_way, out) as written:
+            own = asked.evaluation(asked.own_way, written, progress, probes=EVERY)
+            plain = asked.finished(directly(asked.own_way), out and out / "direct", progress)
             look = model_look(self.questions, own, plain, seed=self.seed)
-            more = facts(self.recipe, generator, self.data, bad, out) | costs(own, generator, endpoint)
-            more |= {"gain_harm": look.gains.to_json(), **official_json(official_of(self.data, own))}
-            record = score_record(own, model=model, more=more)
-            if folder:
-                folder.finish(record, own.failed)
+            found = {"gain_harm": look.gains.to_json(), **official_json(official_of(self.data, own))}
+            record = asked.finish(own, written, bad, found)
         return look, record
 
     def checkpoint(self, moment: Moment, out: Path | None) -> Checkpoint:
         """A moment's answers in both ways; its model goes with the call."""
-        generator = answerer(moment.model)
-        own_way = self.recipe.build_protocol(generator.family.budget)
-        there = out and out / "own"
+        asked = _Model(self, moment.model)
+        ways = {"own": asked.own_way, "direct": directly(asked.own_way)}
         with self._count(moment.name) as progress:
-            with self._writing(generator, own_way, moment.model, there) as (asked, folder):
-                own = self._evaluated(own_way, asked, folder, progress)
-                self._finish(own, generator, moment.model, there, folder)
-            plain = self._directly(generator, own_way, moment.model, out and out / "direct", progress)
+            own, plain = (asked.finished(way, out and out / name, progress) for name, way in ways.items())
         return Checkpoint(moment.name, answers_of(self.questions, plain), answers_of(self.questions, own))
 
-    def _directly(
-        self,
-        generator: Generator,
-        own_way: Protocol,
-        model: str,
-        out: Path | None,
-        progress: Progressing | None,
-        endpoint: Endpoint | None = None,
-    ) -> Evaluation:
-        way = directly(own_way)
-        with self._writing(generator, way, model, out) as (asked, folder):
-            result = self._evaluated(way, asked, folder, progress, at_once=_at_once(endpoint))
-            self._finish(result, generator, model, out, folder, endpoint)
-        return result
+    def _count(self, what: str) -> AbstractContextManager[Progressing | None]:
+        return self.counting(what, 2 * len(self.questions)) if self.counting else nullcontext()
 
-    def _evaluated(
-        self,
-        way: Protocol,
-        asked: Generator,
-        folder: EvaluationFolder | None,
-        progress: Progressing | None,
-        *,
-        probes: ProbeSet | None = None,
-        at_once: int = 64,
+
+class _Model:
+    """One model of a `_Probing`."""
+
+    def __init__(self, probing: _Probing, model: str, endpoint: Endpoint | None = None) -> None:
+        self._probing, self._model, self._endpoint = probing, model, endpoint
+        self._generator = answerer(model, endpoint)
+        self._sampling = Sampling(0.0, probing.recipe.rollout.max_new_tokens)
+        self.own_way = probing.recipe.build_protocol(self._generator.family.budget)
+
+    def writing(self, way: Protocol, out: Path | None) -> AbstractContextManager[Written]:
+        """As `writing_down`."""
+        generator, seed = self._generator, self._probing.seed
+        return writing_down(
+            generator, out, inputs_of("probe", generator, way, self._sampling, model=self._model, seed=seed)
+        )
+
+    def evaluation(
+        self, way: Protocol, written: Written, progress: Progressing | None, *, probes: ProbeSet | None = None
     ) -> Evaluation:
+        """The questions asked in one way."""
+        generator, folder = written
         return evaluate(
-            self.questions,
+            self._probing.questions,
             way,
-            asked,
+            generator,
             sampling=self._sampling,
-            seed=self.seed,
-            at_once=at_once,
+            seed=self._probing.seed,
+            at_once=_at_once(self._endpoint),
             keep=0,
             probes=probes,
             folder=folder,
             on_progress=progress,
         )
 
-    def _finish(
-        self,
-        result: Evaluation,
-        generator: Generator,
-        model: str,
-        out: Path | None,
-        folder: EvaluationFolder | None,
-        endpoint: Endpoint | None = None,
-    ) -> None:
-        if folder:
-            more = facts(self.recipe, generator, self.data, None, out) | costs(result, generator, endpoint)
-            folder.finish(score_record(result, model=model, more=more), result.failed)
+    def finish(
+        self, result: Evaluation, written: Written, bad: Questions | None, more: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The record of an evaluation's scores, written where it has a folder."""
+        generator, (_, folder) = self._generator, written
+        said = facts(self._probing.recipe, generator, self._probing.data, bad)
+        record = score_record(
+            result, model=self._model, more={**said, **costs(result, generator, self._endpoint), **more}
+        )
+        finish(folder, record, result, bad)
+        return record
 
-    def _writing(
-        self, generator: Generator, way: Protocol, model: str, out: Path | None
-    ) -> AbstractContextManager[tuple[Generator, EvaluationFolder | None]]:
-        inputs = inputs_of("probe", generator, way, self._sampling, model=model, seed=self.seed)
-        return writing_down(generator, out, inputs)
-
-    def _count(self, what: str) -> AbstractContextManager[Progressing | None]:
-        return self.counting(what, 2 * len(self.questions)) if self.counting else nullcontext()
-
-    @property
-    def _sampling(self) -> Sampling:
-        return Sampling(0.0, self.recipe.rollout.max_new_tokens)
+    def finished(self, way: Protocol, out: Path | None, progress: Progressing | None) -> Evaluation:
+        """An evaluation in one way, without probes, from its beginning to its scores."""
+        with self.writing(way, out) as written:
+            result = self.evaluation(way, written, progress)
+            self.finish(result, written, None, {})
+        return result
 
 
 def official_of(data: str, result: Evaluation) -> tuple[str, Official] | None:

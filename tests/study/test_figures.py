@@ -1,7 +1,8 @@
 import pytest
 
 from foveate.evaluation import JointTable
-from foveate.study.figures import THRESHOLDS, quotient, title
+from foveate.evaluation.curves import THRESHOLDS
+from foveate.study.figures import quotient, title
 from foveate.study.results import Cell
 
 RIGHT = (1, 1, 1, 0, None, 1)

@@ -37,7 +37,7 @@ class ModelLook:
     @property
     def probed(self) -> tuple[Probed, ...]:
         """Each question that did not fail under every probe."""
-        return tuple(scored.probed for scored in self.own.scored if scored.probed is not None)
+        return self.own.probed
 
     def to_json(self) -> dict[str, Any]:
         """The figures, without the single questions."""
@@ -95,8 +95,7 @@ def model_look(questions: Sequence[Question], own: Evaluation, direct: Evaluatio
         seed: of the bootstrap.
     """
     zoomed, plain = answers_of(questions, own), answers_of(questions, direct)
-    probed = [scored.probed for scored in own.scored if scored.probed is not None]
-    return ModelLook(own, zoomed, plain, looking(probed, seed=seed), gains(plain, zoomed, seed=seed))
+    return ModelLook(own, zoomed, plain, looking(own.probed, seed=seed), gains(plain, zoomed, seed=seed))
 
 
 def answers_of(questions: Sequence[Question], evaluation: Evaluation) -> tuple[float | None, ...]:

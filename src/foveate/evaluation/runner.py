@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from foveate.generators.base import Generator, Sampling
 from foveate.images import ImageError
 from foveate.protocols.base import Protocol
 from foveate.questions.schema import Question
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluationError(FoveateError, ValueError):
@@ -58,9 +61,14 @@ class Evaluation:
         return fmean(known) if known else None
 
     @property
+    def probed(self) -> tuple[Probed, ...]:
+        """Each question under every probe; empty where nothing was probed."""
+        return tuple(scored.probed for scored in self.scored if scored.probed is not None)
+
+    @property
     def probes_of_all(self) -> dict[str, list[float | None]] | None:
         """Of each question whether it is right under each probe (`Probed.counted`); None where nothing was probed."""
-        probed = [scored.probed for scored in self.scored if scored.probed is not None]
+        probed = self.probed
         if len(probed) < len(self.scored):
             return None
         return {name: [one.counted(name) for one in probed] for name in probed[0].right}
@@ -79,8 +87,7 @@ class Evaluation:
     @property
     def looking(self) -> Looking | None:
         """What the probes say together; None where nothing was probed."""
-        probed = [scored.probed for scored in self.scored if scored.probed is not None]
-        return looking(probed, seed=self.setup["seed"]) if probed else None
+        return looking(self.probed, seed=self.setup["seed"]) if self.probed else None
 
     def _looks(self) -> dict[str, Any]:
         """What the probes say; under `probes_of_all` as the papers count, with every question."""
@@ -154,6 +161,8 @@ def evaluate(
     if folder:
         folder.open()
         _refuse_other_questions(folder, questions)
+        if done := len(folder.finished):
+            logger.warning("%d question(s) are finished already in %s, and not asked again", done, folder.path)
     run = _Run(folder, prober, marker, generator.family.multiple, progress)
     chunks = episode_chunks(
         run.unfinished(questions),

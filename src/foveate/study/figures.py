@@ -12,9 +12,6 @@ import numpy as np
 from foveate.evaluation.grounding import IOG_THRESHOLD
 from foveate.study.results import Cell, Floats
 
-THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
-"""Of the IoG curve: 0, 0.05, ... 0.95."""
-
 TITLES = {
     "accuracy": "right answers",
     "iog30": f"IoG > {IOG_THRESHOLD}",

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from foveate.evaluation.curves import THRESHOLDS
 from foveate.evaluation.grounding import IOG_THRESHOLD
 from foveate.study import plots
 from foveate.study.analysis import RESAMPLES, Estimate, estimate
 from foveate.study.claims import Claim, Comparison, Judgement, Outcome, Verdict, judge
-from foveate.study.figures import THRESHOLDS, title
+from foveate.study.figures import title
 from foveate.study.results import Cell, StudyError, UndefinedError, named
 
 FIGURES = (
