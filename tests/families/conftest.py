@@ -27,6 +27,9 @@ You are a helpful assistant.<|im_end|>
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% endif -%}
 """
+TINY_AND_QWEN = [
+    f"{tokenizer}-{kind}" for kind in ("qwen2_5_vl", "qwen2_vl", "qwen3_vl") for tokenizer in ("tiny", "qwen")
+]
 BETWEEN = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
@@ -80,9 +83,17 @@ def qwen_vlm(request, qwen_vlms) -> VLM:
     return qwen_vlms(request.param)
 
 
-@pytest.fixture(
-    params=[f"{tokenizer}-{kind}" for kind in ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "internvl") for tokenizer in ("tiny", "qwen")]
-)
+@pytest.fixture(params=[*TINY_AND_QWEN, "tiny-internvl", "qwen-internvl"])
 def vlm(request, qwen_vlms) -> VLM:
-    tokenizer, kind = request.param.split("-")
+    return of_param(request.param, qwen_vlms)
+
+
+@pytest.fixture(params=TINY_AND_QWEN)
+def gridded(request, qwen_vlms) -> VLM:
+    """Of the families whose images are one grid of patches."""
+    return of_param(request.param, qwen_vlms)
+
+
+def of_param(param: str, qwen_vlms) -> VLM:
+    tokenizer, kind = param.split("-")
     return random_vlm(kind=kind) if tokenizer == "tiny" else qwen_vlms(kind)

@@ -275,11 +275,9 @@ def test_a_template_that_loses_or_doubles_parts_is_found_out(template, error):
 
 
 @pytest.mark.parametrize("size", [(56, 56), (112, 84), (28 * 7, 28), (100, 75), (333, 517), (400, 30)])
-def test_pixel_values_are_the_processors_own(vlm, size):
+def test_pixel_values_are_the_processors_own(gridded, size):
     """Of an image of fitting size, and of any other: views are resized as the processor would."""
-    if is_tiled(vlm):
-        pytest.skip("tiles are tested in test_internvl.py")
-    family = vlm.family
+    family = gridded.family
     pixels = np.random.default_rng(size[0]).integers(0, 256, (size[1], size[0], 3), np.uint8)
     image = Image.fromarray(pixels)
     view = full_view(image, family.budget, family.multiple)
@@ -289,15 +287,13 @@ def test_pixel_values_are_the_processors_own(vlm, size):
     assert torch.equal(made["pixel_values"], expected["pixel_values"])
 
 
-def test_several_views_are_the_processors_batch(vlm):
-    if is_tiled(vlm):
-        pytest.skip("tiles are tested in test_internvl.py")
-    views = [shown(vlm, *grid, seed) for seed, grid in enumerate(GRIDS)]
-    expected = vlm.family.image_processor(images=[v.image for v in views], do_resize=False, return_tensors="pt")
-    made = vlm.family.collate_images(views)
+def test_several_views_are_the_processors_batch(gridded):
+    views = [shown(gridded, *grid, seed) for seed, grid in enumerate(GRIDS)]
+    expected = gridded.family.image_processor(images=[v.image for v in views], do_resize=False, return_tensors="pt")
+    made = gridded.family.collate_images(views)
     assert set(made) == set(expected)
     assert all(torch.equal(made[name], expected[name]) for name in made)
-    assert vlm.family.collate_images([]) == {}
+    assert gridded.family.collate_images([]) == {}
 
 
 def test_a_view_that_is_not_made_of_visual_tokens_is_refused(vlm):
