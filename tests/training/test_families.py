@@ -208,10 +208,9 @@ def test_what_is_saved_can_be_asked(kind: str, photograph: Path, tmp_path: Path)
         replies.append(episode.turns[0].completion.token_ids)
     assert replies[0] == replies[1]
     drawn = tmp_path / "drawn.png"
+    model, out = str(tmp_path / "model"), str(drawn)
     said = CliRunner().invoke(
-        app,
-        ["ask", str(photograph), "red square", "--model", str(tmp_path / "model"), "--protocol", "direct"]
-        + ["--out", str(drawn)],
+        app, ["ask", str(photograph), "red square", "--model", model, "--protocol", "direct", "--out", out]
     )
     assert said.exit_code == 0, said.output
     assert Image.open(drawn).size == (400, 300)

@@ -23,7 +23,7 @@ from foveate.evaluation.probes import Probed, Prober, ProbeSet, probe_figures
 from foveate.evaluation.scoring import Scored, Summary, score, summarise
 from foveate.evaluation.setup import family_of, fields_of, fingerprint, wording_of
 from foveate.generators.base import Generator, Sampling
-from foveate.images import ImageError
+from foveate.images import ImageError, View
 from foveate.protocols.base import Protocol
 from foveate.questions.schema import Question
 
@@ -163,7 +163,7 @@ def evaluate(
         _refuse_other_questions(folder, questions)
         if done := len(folder.finished):
             logger.warning("%d question(s) are finished already in %s, and not asked again", done, folder.path)
-    run = _Run(folder, prober, marker, generator.family.multiple, progress)
+    run = _Run(folder, prober, marker, generator.family.feature_count, progress)
     chunks = episode_chunks(
         run.unfinished(questions),
         protocol,
@@ -214,11 +214,11 @@ class _Run:
         folder: EvaluationFolder | None,
         prober: Prober | None,
         marker: Marker,
-        multiple: int,
+        tokens_of: Callable[[View], int],
         progress: Callable[[int], None],
     ) -> None:
         self._folder, self._prober, self._marker = folder, prober, marker
-        self._multiple, self._progress = multiple, progress
+        self._tokens_of, self._progress = tokens_of, progress
         self._rows: dict[int, Scored] = {}
         self._data: dict[int, str] = {}
         self._asked: dict[int, tuple[int, Question, Question]] = {}
@@ -274,7 +274,7 @@ class _Run:
                 group.question,
                 group.episodes,
                 marks[place],
-                multiple=self._multiple,
+                tokens_of=self._tokens_of,
                 data=self._data[place],
                 seconds=None if seconds is None else seconds / len(groups),
             )

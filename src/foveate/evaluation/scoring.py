@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 from foveate.evaluation.grounding import Grounding, measured
 from foveate.evaluation.probes import Probed
 from foveate.evaluation.statistics import Interval, bootstrap_interval
+from foveate.images import View
 from foveate.protocols.base import StopReason
 from foveate.questions.schema import Question
 from foveate.regions import Corners
@@ -145,7 +146,7 @@ def score(
     episodes: Sequence[Episode],
     marks: Sequence[Mark],
     *,
-    multiple: int,
+    tokens_of: Callable[[View], int],
     data: str = "",
     seconds: float | None = None,
 ) -> Scored:
@@ -155,7 +156,7 @@ def score(
         question: with its annotations.
         episodes: none of which failed.
         marks: one for each, with a verdict.
-        multiple: the side of one visual token, in pixels of a view.
+        tokens_of: how many visual tokens a view costs the model (`FamilyTraits.feature_count`).
         data: the question's fingerprint.
         seconds: that they took.
     """
@@ -163,7 +164,7 @@ def score(
         question.id,
         question.category,
         question.answer,
-        tuple(_attempt(question, episode, mark, multiple) for episode, mark in zip(episodes, marks, strict=True)),
+        tuple(_attempt(question, episode, mark, tokens_of) for episode, mark in zip(episodes, marks, strict=True)),
         text=question.text,
         choices=dict(question.choices) if question.choices is not None else None,
         regions=tuple(tuple(box.corners for box in levels) for levels in question.regions),
@@ -174,7 +175,7 @@ def score(
     )
 
 
-def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int) -> Attempt:
+def _attempt(question: Question, episode: Episode, mark: Mark, tokens_of: Callable[[View], int]) -> Attempt:
     usages = [turn.completion.usage for turn in episode.turns]
     counted = [usage.prompt_tokens for usage in usages if usage is not None]
     return Attempt(
@@ -186,27 +187,25 @@ def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int) ->
         texts=tuple(turn.completion.text for turn in episode.turns),
         problems=tuple(turn.problem.value for turn in episode.turns if turn.problem),
         tokens=sum(turn.completion.tokens for turn in episode.turns),
-        visual_tokens=visual_tokens(episode, multiple),
+        visual_tokens=visual_tokens(episode, tokens_of),
         prompt_tokens=sum(counted) if counted else None,
         judged=mark.judged,
     )
 
 
-def visual_tokens(episode: Episode, multiple: int) -> int:
+def visual_tokens(episode: Episode, tokens_of: Callable[[View], int]) -> int:
     """Visual tokens that an episode was shown: a view counts again only where a context begins anew with it.
 
     Args:
         episode: any.
-        multiple: the side of one visual token, in pixels of a view.
+        tokens_of: how many a view costs.
     """
     total, before = 0, None
     for turn in episode.turns:
         shown = turn.context.messages
         if before is not None and shown[: len(before)] == before:
             shown = shown[len(before) :]
-        total += sum(
-            (view.size[0] // multiple) * (view.size[1] // multiple) for message in shown for view in message.views
-        )
+        total += sum(tokens_of(view) for message in shown for view in message.views)
         before = turn.context.messages
     return total
 
