@@ -88,6 +88,14 @@ def test_packed_rows_are_separate_rows(vlm: VLM, shape: str) -> None:
         assert float((packed[name] - gradient).norm()) <= TOLERANCE * scale, name
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_self_check_passes_in_bfloat16(kind: str) -> None:
+    vlm = random_vlm(kind=kind, gain=1.0)
+    vlm.model.to(torch.bfloat16)
+    for episodes in shapes(vlm.family.multiple).values():
+        assert self_check(vlm, episodes).max_difference < 0.2
+
+
 def test_what_a_crop_shows_counts(vlm: VLM) -> None:
     """No family trains blind: with other pixels in one episode's crop, its log-probs change, and no other's."""
     patch = vlm.family.multiple
