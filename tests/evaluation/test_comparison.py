@@ -14,7 +14,8 @@ from foveate.evaluation.folder import EvaluationFolderError
 from foveate.evaluation.looking import TITLES
 from foveate.evaluation.official import Figure, Official
 from foveate.evaluation.wording import points
-from foveate.evaluations import evaluate_model, official_json, probe_at_moments
+from foveate.evaluations import evaluate_model, probe_at_moments
+from foveate.evaluations.asking import official_json
 from foveate.recipes import load_recipe
 
 HOSTILE = (
