@@ -137,7 +137,8 @@ def test_contexts_of_different_pictures_are_not_shared_though_they_look_alike():
     assert [len(request.seeds) for request in generator.requests] == [2, 2]
 
 
-def test_each_picture_is_opened_once_and_let_go():
+@pytest.mark.parametrize("other", [None, Answerer(LocateThenAnswer(), ScriptedGenerator(by_seed))])
+def test_each_picture_is_opened_once_and_let_go(other):
     opened = []
 
     def source():
@@ -152,7 +153,9 @@ def test_each_picture_is_opened_once_and_let_go():
         gc.collect()
         alive.append((count, sum(image() is not None for image in opened)))
 
-    groups = run_episodes(asked, LocateThenAnswer(), ScriptedGenerator(by_seed), n=6, at_once=2, on_progress=progress)
+    groups = run_episodes(
+        asked, LocateThenAnswer(), ScriptedGenerator(by_seed), answerer=other, n=6, at_once=2, on_progress=progress
+    )
     assert len(opened) == 5
     assert alive == [(2, 0), (2, 0), (1, 0)]
     assert len(groups) == 5
