@@ -37,6 +37,7 @@ from foveate.protocols import (
 )
 from foveate.training import packing
 from foveate.training.packing import pack, packed_logprobs, sampled_count, separate_logprobs, unpack
+from foveate.training.scorer import Scorer
 
 LOGPROB_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-5
@@ -360,7 +361,7 @@ def test_images_that_do_not_match_their_placeholders_stop_the_step(vlm: VLM, los
     else:
         batch = _replaced(batch, input_ids_BT=batch.input_ids_BT.where(batch.input_ids_BT != 5, 7))
     with pytest.raises(ValueError, match=r"\d+ image placeholders but \d+ visual features"):
-        packing.batch_logprobs(vlm.model, vlm.family, batch)
+        packing.batch_logprobs(Scorer(vlm.model), vlm.family, batch)
 
 
 def _replaced(batch: packing.PackedBatch, **changes: Any) -> packing.PackedBatch:
@@ -372,7 +373,7 @@ def test_a_model_that_was_never_switched_is_switched() -> None:
     vlm, episodes = random_vlm(gain=1.0), group([4, 5])
     [batch] = pack(vlm.family, episodes)
     with torch.no_grad():
-        found = packing.batch_logprobs(vlm.model, vlm.family, batch)
+        found = packing.batch_logprobs(Scorer(vlm.model), vlm.family, batch)
         torch.testing.assert_close(found, torch.cat(separate_logprobs(vlm, episodes)), atol=LOGPROB_TOLERANCE, rtol=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -168,7 +169,8 @@ def test_trap_differentiable_cache_under_gradient_checkpointing(
 ) -> None:
     """The prompt run once into a cache, the outputs against it: exact, until checkpointing drops the cache."""
 
-    def through_a_cache(model: Any, family: Family, batch: packing.PackedBatch, *, temperature: float) -> torch.Tensor:
+    def through_a_cache(scorer: Any, family: Family, batch: packing.PackedBatch, *, temperature: float) -> torch.Tensor:
+        model = scorer.model
         inputs = packing.model_inputs(family, batch, torch.device("cpu"))
         cache, prefix = DynamicCache(config=model.config.get_text_config()), batch.layout.prefix
         ids, positions = inputs["input_ids"], inputs["position_ids"]
@@ -246,33 +248,21 @@ def test_a_sliding_window_shorter_than_the_row_is_refused(vlm: VLM) -> None:
         self_check(vlm, group([5, 6], size=(6, 4)))
 
 
-def low_precision(vlm: VLM, dtype: torch.dtype, autocast: bool) -> torch.nn.Module | None:
-    """The model in lower precision: its weights, or autocast inside a wrapper, as Accelerate does it."""
-    if not autocast:
-        vlm.model.to(dtype)
-        return None
-
-    class Wrapper(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = vlm.model
-
-        def forward(self, **inputs: Any) -> Any:
-            with torch.autocast("cpu", dtype):
-                output = self.module(**inputs)
-            output.logits = output.logits.float()
-            return output
-
-    return Wrapper()
+def low_precision(vlm: VLM, dtype: torch.dtype, autocast: bool) -> AbstractContextManager[Any]:
+    """The model in lower precision: its weights, or what it computes."""
+    if autocast:
+        return torch.autocast("cpu", dtype)
+    vlm.model.to(dtype)
+    return nullcontext()
 
 
 @pytest.mark.parametrize("autocast", [False, True])
 def test_the_tolerance_follows_the_precision_in_use(monkeypatch: pytest.MonkeyPatch, autocast: bool) -> None:
     vlm = random_vlm(gain=1.0)
-    model = low_precision(vlm, torch.bfloat16, autocast)
-    found = self_check(vlm, group([25, 24, 26, 13], size=(6, 5)), model=model)
-    assert found.tolerance == 0.5
-    assert FLOAT32_TOLERANCE < found.max_difference < found.tolerance
-    set_trap(monkeypatch, lambda inputs: without(inputs, "packed_layout"))
-    with pytest.raises(PackingMismatch, match=r"bfloat16 explains at most 0\.5"):
-        self_check(vlm, group([25, 24, 26, 13], size=(6, 5)), model=model)
+    with low_precision(vlm, torch.bfloat16, autocast):
+        found = self_check(vlm, group([25, 24, 26, 13], size=(6, 5)))
+        assert found.tolerance == 0.5
+        assert FLOAT32_TOLERANCE < found.max_difference < found.tolerance
+        set_trap(monkeypatch, lambda inputs: without(inputs, "packed_layout"))
+        with pytest.raises(PackingMismatch, match=r"bfloat16 explains at most 0\.5"):
+            self_check(vlm, group([25, 24, 26, 13], size=(6, 5)))

@@ -34,7 +34,8 @@ def differences(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
 
 def annotated(recipe: Recipe) -> list[Line]:
     """The resolved recipe as lines of YAML with comments: together they load as the same recipe."""
-    settings, differing = recipe.settings(), differences(recipe)
+    setup = {f"setup.{name}": value for name, value in recipe.setup.model_dump(mode="json").items()}
+    settings, differing = recipe.settings() | setup, differences(recipe)
     lines = [Line(f"{name}: {_inline(getattr(recipe, name))}") for name in ("name", "title", "paper")]
     section = ""
     for name, value in settings.items():

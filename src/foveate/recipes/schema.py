@@ -24,11 +24,14 @@ from foveate.recipes.sections import (
     ProtocolSettings,
     Rollout,
     Section,
+    Setup,
     Split,
     protocol_name,
 )
 from foveate.rewards import NEED_POINTS, NEED_REGIONS, TERMS
 
+USUAL_RECIPE = "hart"
+"""What a model is asked by that comes from no run."""
 StageName = Literal["rl", "sft"]
 """Reinforcement learning on sampled episodes; supervised fine-tuning on reference answers."""
 
@@ -53,6 +56,7 @@ class Recipe(Section):
     optimisation: Optimisation = Optimisation()
     sft: SFT = SFT()
     split: Split = Split()
+    setup: Setup = Setup()
     published: dict[str, Any] = Field(default_factory=dict)
     """Setting to the paper's value, whatever the recipe's own is; in words where the paper gives no figure.
     Null takes away what an extended recipe says."""
@@ -133,8 +137,8 @@ class Recipe(Section):
         return self
 
     def settings(self) -> dict[str, Any]:
-        """Every setting by its dotted name, as `--set` takes it."""
-        about = {"name", "title", "paper", "published", "assumptions"}
+        """Every setting of the method by its dotted name, as `--set` takes it; `setup` is none of the method's."""
+        about = {"name", "title", "paper", "setup", "published", "assumptions"}
         settings: dict[str, Any] = {}
         for name, value in self.model_dump(mode="json", exclude=about).items():
             inner = value if isinstance(value, dict) else {}

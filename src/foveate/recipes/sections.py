@@ -232,3 +232,10 @@ class Split(Section):
     sft_count: PositiveInt | None = None
     """Instead of a share."""
     seed: int = 0
+
+
+class Setup(Section):
+    """How a run uses the machine: nothing of the method. Not among `Recipe.settings`, by which runs are compared."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of what is computed. Weights that are trained are float32 in either, or updates of 1e-6 would be rounded away."""

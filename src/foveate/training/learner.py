@@ -12,7 +12,8 @@ from torch import Tensor
 from foveate.families.base import VLM
 from foveate.recipes import AdamW
 from foveate.training.attention import enable_packed_attention
-from foveate.training.packing import PackedBatch, base_model
+from foveate.training.packing import PackedBatch
+from foveate.training.scorer import Scorer, base_model
 
 
 class Learner:
@@ -24,7 +25,7 @@ class Learner:
         steps: of the whole stage, for the learning rate's schedule.
 
     Attributes:
-        model: the policy as it is called in training, perhaps wrapped.
+        scorer: the policy as it is called in training, perhaps wrapped.
         vlm: the policy without wrappers, and its family.
     """
 
@@ -36,8 +37,8 @@ class Learner:
             weight_decay=settings.weight_decay,
         )
         self.settings, self.steps, self.accelerator = settings, steps, accelerator
-        self.model, self.optimizer = accelerator.prepare(vlm.model, optimizer)
-        self.vlm = VLM(accelerator.unwrap_model(self.model), vlm.family)
+        self.scorer, self.optimizer = accelerator.prepare(Scorer(vlm.model), optimizer)
+        self.vlm = VLM(accelerator.unwrap_model(self.scorer).model, vlm.family)
 
     def begin(self, step: int) -> None:
         """Sets the learning rate of a step: warm-up, then the schedule."""
@@ -52,9 +53,9 @@ class Learner:
         """One optimizer step on the sum of the batches' losses; returns the gradient's norm before clipping."""
         for number, batch in enumerate(batches, start=1):
             loss = loss_of(batch)
-            with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.model):
+            with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.scorer):
                 self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self.scorer.parameters(), self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return float(norm) if norm is not None else 0.0

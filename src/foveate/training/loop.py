@@ -24,6 +24,7 @@ from foveate.training.learner import Learner
 from foveate.training.metrics import Clock
 from foveate.training.order import order_of
 from foveate.training.rl import RL
+from foveate.training.scorer import Scorer
 from foveate.training.sft import SFT
 from foveate.training.stage import Stage
 
@@ -56,6 +57,7 @@ Observer = Callable[[StepReport], Mapping[str, float] | None]
 
 
 _SETTINGS: Mapping[StageName, str] = {"rl": "optimisation", "sft": "sft"}
+_MIXED = {"float32": "no", "bfloat16": "bf16"}
 
 
 class _Annotated(LazyQuestions):
@@ -118,7 +120,7 @@ class Trainer:
         self._sees_points = self.stage_name == "rl" and recipe.needs_points
         self.questions = _Annotated(questions, regions=self._sees_regions, points=self._sees_points)
         self.seed, self.save_every, self.observers = seed, save_every, observers
-        self.accelerator = accelerator or Accelerator()
+        self.accelerator = accelerator or Accelerator(mixed_precision=_MIXED[recipe.setup.precision])
         self.order = order_of(recipe, self.stage_name, len(questions), seed)
         if self.order.drawn // self.order.steps < self.accelerator.num_processes:
             raise TrainingError("a step has fewer questions than there are processes: take more questions per step")
@@ -148,10 +150,11 @@ class Trainer:
             clock = Clock()
             indices = self._indices_of(step)
             questions = [self._question(index) for index in indices]
-            groups = self.stage.roll_out(questions, self.seed * 1_000_003 + step)
-            clock.lap("rollout")
-            if step == first:
-                self.stage.check(groups)
+            with self.accelerator.autocast():
+                groups = self.stage.roll_out(questions, self.seed * 1_000_003 + step)
+                clock.lap("rollout")
+                if step == first:
+                    self.stage.check(groups)
             metrics, rows = self.stage.update(groups, step)
             clock.lap("update")
             self._refuse_nonsense(step, metrics)
@@ -249,7 +252,7 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:
         )
 
 
-def _frozen_copy(vlm: VLM, device: torch.device) -> VLM:
+def _frozen_copy(vlm: VLM, device: torch.device) -> Scorer:
     model = copy.deepcopy(vlm.model).requires_grad_(False)
     torch.nn.Module.to(model, device)
-    return VLM(model, vlm.family)
+    return Scorer(model)

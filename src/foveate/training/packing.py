@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from foveate.context import Context
 from foveate.episodes import Episode
 from foveate.families.base import VLM, Encoded, Family
 from foveate.protocols.base import Turn
 from foveate.training.attention import PackedLayout, enable_packed_attention
+from foveate.training.scorer import Scorer, base_model, label_logprobs
 
 _PADDING = 1.5
 """Rows go into one batch as long as it has at most this many times the positions that they have alone."""
@@ -126,7 +126,7 @@ def pack(family: Family, episodes: Sequence[Episode], *, max_tokens: int = 16_38
 
 
 def model_inputs(family: Family, batch: PackedBatch, device: torch.device) -> dict[str, Any]:
-    """The keyword arguments of the model's forward.
+    """The keyword arguments of the backbone's forward.
 
     Raises:
         ValueError: the placeholders in the rows do not match the visual features passed with them.
@@ -144,37 +144,50 @@ def model_inputs(family: Family, batch: PackedBatch, device: torch.device) -> di
         "position_ids": positions.to(device),
         "attention_mask": unseen,
         "packed_layout": batch.layout,
-        "logits_to_keep": torch.arange(batch.layout.prefix, batch.input_ids_BT.shape[1], device=device),
         "use_cache": False,
         **{name: tensor.to(device) for name, tensor in batch.images.items()},
     }
 
 
-def batch_logprobs(model: nn.Module, family: Family, batch: PackedBatch, *, temperature: float = 1.0) -> Tensor:
+def batch_logprobs(scorer: nn.Module, family: Family, batch: PackedBatch, *, temperature: float = 1.0) -> Tensor:
     """The log-prob of each sampled token of a batch, shape (N,), in the order of its `episode_N` and `token_N`.
 
-    The language model is switched to packed attention: any other would take the layout for one more keyword.
+    Args:
+        scorer: a `Scorer`, perhaps wrapped. Its language model is switched to packed attention: any other would take
+            the layout for one more keyword.
+        family: of the model.
+        batch: of its contexts.
+        temperature: the one that the tokens were sampled at.
     """
-    enable_packed_attention(base_model(model))
-    device = next(model.parameters()).device
-    logits_BKV = model(**model_inputs(family, batch, device)).logits
-    keep_BK = batch.keep_BK.to(device)
-    return _label_logprobs(logits_BKV[keep_BK], batch.labels_BK.to(device)[keep_BK], temperature)
+    enable_packed_attention(base_model(scorer))
+    device = next(scorer.parameters()).device
+    logprobs_N: Tensor = scorer(
+        model_inputs(family, batch, device),
+        batch.layout.prefix,
+        batch.keep_BK.to(device),
+        batch.labels_BK.to(device),
+        temperature,
+    )
+    return logprobs_N
 
 
-def packed_logprobs(vlm: VLM, episodes: Sequence[Episode], *, temperature: float = 1.0) -> list[Tensor]:
+def packed_logprobs(
+    vlm: VLM, episodes: Sequence[Episode], *, scorer: nn.Module | None = None, temperature: float = 1.0
+) -> list[Tensor]:
     """The log-prob of each sampled token, one tensor per episode over all its turns, computed in packed rows.
 
     Args:
         vlm: model and family. Its language model is switched to packed attention.
         episodes: of any number of questions; those of one question share what they were shown in common.
+        scorer: of the model, as training has wrapped it; a plain one where None.
         temperature: the one they were sampled at.
 
     Returns:
         One tensor of shape (sampled tokens,) per episode, with gradient where enabled.
     """
     batches = pack(vlm.family, episodes)
-    values = [batch_logprobs(vlm.model, vlm.family, batch, temperature=temperature) for batch in batches]
+    scorer = scorer if scorer is not None else Scorer(vlm.model)
+    values = [batch_logprobs(scorer, vlm.family, batch, temperature=temperature) for batch in batches]
     return unpack(values, batches, [sampled_count(episode) for episode in episodes])
 
 
@@ -217,17 +230,9 @@ def separate_logprobs(vlm: VLM, episodes: Sequence[Episode], *, temperature: flo
             ).logits[0]
             keep = torch.tensor([number >= 0 for number in branch.sampled], device=device)
             labels = torch.tensor(branch.token_ids, device=device)
-            parts.append(_label_logprobs(logits_LV[keep], labels[keep], temperature))
+            parts.append(label_logprobs(logits_LV[keep], labels[keep], temperature))
         results.append(torch.cat(parts))
     return results
-
-
-def base_model(model: nn.Module) -> PreTrainedModel:
-    """The transformers model inside PEFT and distributed wrappers."""
-    inner: Any = model
-    while not isinstance(inner, PreTrainedModel):
-        inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner.module
-    return inner
 
 
 def _chains(turns: Sequence[Turn]) -> Iterator[tuple[Turn, ...]]:
@@ -312,7 +317,3 @@ def _collate(family: Family, rows: Sequence[Row]) -> PackedBatch:
 def _joined(images: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     names = dict.fromkeys(name for part in images for name in part)
     return {name: torch.cat([part[name] for part in images if name in part]) for name in names}
-
-
-def _label_logprobs(logits_NV: Tensor, labels_N: Tensor, temperature: float) -> Tensor:
-    return (logits_NV.float() / temperature).log_softmax(-1).gather(-1, labels_N[:, None])[:, 0]

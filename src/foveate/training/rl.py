@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foveate.episodes import Group, run_episodes
-from foveate.families.base import VLM
 from foveate.generators import LocalGenerator, Sampling
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe
 from foveate.rewards import reward_terms, total_reward
 from foveate.training.learner import Learner
 from foveate.training.metrics import rollout_metrics, rollout_rows
+from foveate.training.scorer import Scorer
 from foveate.training.selfcheck import self_check
 from foveate.training.stage import Outcome, Stage
 from foveate.training.update import Scored, Updater
@@ -23,10 +23,10 @@ class RL(Stage):
     Args:
         recipe: the resolved recipe.
         learner: the policy.
-        reference: frozen; None when beta is 0.
+        reference: a `Scorer` of the frozen reference; None when beta is 0.
     """
 
-    def __init__(self, recipe: Recipe, learner: Learner, reference: VLM | None) -> None:
+    def __init__(self, recipe: Recipe, learner: Learner, reference: Scorer | None) -> None:
         self.recipe, self.learner = recipe, learner
         self.updater = Updater(recipe, learner, reference)
         self.generator = LocalGenerator(learner.vlm)
@@ -41,7 +41,7 @@ class RL(Stage):
     def check(self, groups: Sequence[Group]) -> None:
         """On the first group."""
         learner, temperature = self.learner, self.sampling.temperature
-        self_check(learner.vlm, groups[0].episodes, model=learner.model, temperature=temperature)
+        self_check(learner.vlm, groups[0].episodes, scorer=learner.scorer, temperature=temperature)
 
     def update(self, groups: Sequence[Group], step: int) -> Outcome:
         """Rewards, then one or several optimizer steps."""

@@ -17,6 +17,7 @@ from foveate.episodes import Episode
 from foveate.errors import FoveateError
 from foveate.families.base import VLM
 from foveate.training import packing
+from foveate.training.scorer import base_model
 
 FLOAT32_TOLERANCE = 1e-4
 """Allowed between packed and separate float32 log-probs. Seen: 1e-5 at most, from sums in another order."""
@@ -45,14 +46,14 @@ class SelfCheck(NamedTuple):
 
 
 def self_check(
-    vlm: VLM, episodes: Sequence[Episode], *, model: nn.Module | None = None, temperature: float = 1.0
+    vlm: VLM, episodes: Sequence[Episode], *, scorer: nn.Module | None = None, temperature: float = 1.0
 ) -> SelfCheck:
     """Compares packed with separate log-probs on one group, without gradient.
 
     Args:
         vlm: model and family.
         episodes: of the first group. A lone episode is packed beside itself, so that a row has something to mix up.
-        model: what the training loop calls, where that is a wrapper of `vlm.model` (PEFT, DDP, autocast).
+        scorer: what the training loop calls, where it is a wrapper of the model's (DDP, FSDP, autocast).
         temperature: the one they were sampled at.
 
     Raises:
@@ -63,19 +64,19 @@ def self_check(
     """
     if not any(packing.sampled_count(episode) for episode in episodes):
         raise ValueError("the self-check needs at least one sampled token")
-    checked = VLM(cast(PreTrainedModel, model if model is not None else vlm.model), vlm.family)
-    refuse_unpackable(packing.base_model(checked.model), _longest_row(vlm, episodes))
+    model = base_model(vlm.model)
+    refuse_unpackable(model, _longest_row(vlm, episodes))
     together = list(episodes) * (2 if len(episodes) == 1 else 1)
-    with torch.no_grad(), _PrecisionOf(packing.base_model(checked.model)) as precision:
-        packed = packing.packed_logprobs(checked, together, temperature=temperature)
-        separate = packing.separate_logprobs(checked, episodes, temperature=temperature)
+    with torch.no_grad(), _PrecisionOf(model) as precision:
+        packed = packing.packed_logprobs(vlm, together, scorer=scorer, temperature=temperature)
+        separate = packing.separate_logprobs(vlm, episodes, temperature=temperature)
     differences = torch.cat(
         [(packed[i] - separate[i % len(episodes)]).abs().double().flatten() for i in range(len(together))]
     )
     found = SelfCheck(float(differences.max()), precision.tolerance, float(differences.mean()))
     # Not "if it is larger": nan must fail too.
     if not (found.max_difference <= found.tolerance and found.mean_difference <= MEAN_SHARE * found.tolerance):
-        raise PackingMismatch(_explanation(found, precision.dtype, checked.model))
+        raise PackingMismatch(_explanation(found, precision.dtype, model))
     return found
 
 

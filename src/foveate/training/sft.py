@@ -71,7 +71,7 @@ class SFT(Stage):
     def check(self, groups: Sequence[Group]) -> None:
         """On the answers of the first questions."""
         answers = [answer_alone(episode) for group in groups[:_CHECKED] for episode in group.episodes]
-        self_check(self.learner.vlm, answers, model=self.learner.model)
+        self_check(self.learner.vlm, answers, scorer=self.learner.scorer)
 
     def update(self, groups: Sequence[Group], step: int) -> Outcome:
         """One optimizer step on all answers."""
@@ -83,7 +83,7 @@ class SFT(Stage):
         answer_E = torch.zeros(len(answers), device=self.learner.vlm.device)  # log-prob of each whole answer
 
         def loss_of(batch: PackedBatch) -> Tensor:
-            logprobs_N = batch_logprobs(self.learner.model, self.family, batch)
+            logprobs_N = batch_logprobs(self.learner.scorer, self.family, batch)
             answer_E.index_add_(0, batch.episode_N.to(answer_E.device), logprobs_N.detach())
             return nll_loss(logprobs_N, tokens) * processes  # gradients are averaged over processes
 

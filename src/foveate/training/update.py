@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from foveate.episodes import Episode, Group
-from foveate.families.base import VLM
 from foveate.objectives import (
     GroupWeights,
     ap_grpo_weights,
@@ -61,10 +60,10 @@ class Updater:
     Args:
         recipe: objective and optimisation settings.
         learner: the policy.
-        reference: frozen; None when beta is 0.
+        reference: a `Scorer` of the frozen reference; None when beta is 0.
     """
 
-    def __init__(self, recipe: Recipe, learner: Learner, reference: VLM | None) -> None:
+    def __init__(self, recipe: Recipe, learner: Learner, reference: nn.Module | None) -> None:
         self._recipe, self._learner, self._reference = recipe, learner, reference
         self._family = learner.vlm.family
 
@@ -126,13 +125,13 @@ class Updater:
         batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
 
         def loss_of(batch: PackedBatch) -> Tensor:
-            new_N = self._logprobs(self._learner.model, batch)
+            new_N = self._logprobs(self._learner.scorer, batch)
             place_N = token_places(batch, lengths)
             old_N = new_N.detach() if before is None else before[place_N.to(before.device)]
             ref_N = None
             if self._reference is not None:
                 with torch.no_grad():
-                    ref_N = self._logprobs(self._reference.model, batch)
+                    ref_N = self._logprobs(self._reference, batch)
             own = GroupWeights(*(tensor[batch.episode_N].to(device) for tensor in weights))
             sampler_N = said[place_N].to(device)
             cap = objective.importance_sampling_cap
@@ -159,15 +158,15 @@ class Updater:
         sums.grad_norm = self._learner.descend(batches, loss_of)
         return sums
 
-    def _logprobs(self, model: nn.Module, batch: PackedBatch) -> Tensor:
-        return batch_logprobs(model, self._family, batch, temperature=self._recipe.rollout.temperature)
+    def _logprobs(self, scorer: nn.Module, batch: PackedBatch) -> Tensor:
+        return batch_logprobs(scorer, self._family, batch, temperature=self._recipe.rollout.temperature)
 
     @torch.no_grad()
     def _logprobs_before(self, scored: Sequence[Scored]) -> dict[int, Tensor]:
         """The sampling policy's log-probs, by the identity of the episode, in the trainer's own layout."""
         episodes = [episode for one in scored for episode in one.group.episodes]
         batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
-        values = [self._logprobs(self._learner.model, batch) for batch in batches]
+        values = [self._logprobs(self._learner.scorer, batch) for batch in batches]
         by_episode = unpack(values, batches, [sampled_count(episode) for episode in episodes])
         return {id(episode): logprobs for episode, logprobs in zip(episodes, by_episode, strict=True)}
 
