@@ -152,5 +152,7 @@ def _quantise(model: PreTrainedModel, compute: torch.dtype, device: torch.device
             quant_type="nf4",
         )
         layer.load_state_dict(module.state_dict())
+        # On a CPU that has the instructions it would repack itself, and round once more, in the first rollout.
+        layer.support_avx512bf16_for_cpu = False
         language_model.set_submodule(name, layer.to(device).requires_grad_(False))
     cast(Any, model).is_loaded_in_4bit = True  # by this PEFT knows what its adapters stand on
