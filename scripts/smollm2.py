@@ -47,8 +47,8 @@ SETTINGS = (
     f"images.max_pixels={VIEW_PIXELS}",
     "protocol.without_region=full_image",  # so that there is an answer turn, though a random tower finds nothing
     "optimisation.steps=1",
-    "optimisation.questions_per_step=2",
-    "rollout.max_new_tokens=96",
+    "optimisation.questions_per_step=1",
+    "rollout.max_new_tokens=48",
 )
 KINDS = {"lora": ("setup.lora.rank=16", "optimisation.learning_rate=1e-4"), "full": ()}
 
