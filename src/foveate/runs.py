@@ -16,10 +16,9 @@ import torch
 import foveate
 from foveate.evaluation.grounding import grounding_of
 from foveate.families import EMBEDDED, VLM, load
-from foveate.questions.benchmarks import load_named
-from foveate.questions.scenes import SceneConfig, Scenes
+from foveate.questions.data import SCENES, load_data
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe, RecipeError, StageName, load_recipe
+from foveate.recipes import USUAL_RECIPE, Recipe, RecipeError, StageName, load_recipe
 from foveate.training import Observer, StepReport, Trainer, TrainingError
 from foveate.training.checkpoints import checkpoints, steps_done
 from foveate.training.loop import refuse_other_recipe, refuse_used
@@ -28,20 +27,9 @@ from foveate.training.split import ids_of, record_split, refuse_shared, split_qu
 
 logger = logging.getLogger(__name__)
 
-SCENES = "scenes"
-"""As data: procedural scenes instead of a file."""
 SFT_SCENES = 10_000
 """How many scenes there are for a recipe with a stage `sft`, which goes through all of its questions."""
-HELD_OUT_SEED = 1_000_000
-"""Scenes that are evaluated on come from this seed and above, those trained on from the run's: never the same set."""
-USUAL_RECIPE = "hart"
-"""What a model is asked by that comes from no run."""
 _STAGE_FOLDERS = "[12]-*"
-
-
-def load_data(data: str, *, seed: int = 0, length: int = 100_000) -> Sequence[Question]:
-    """Questions of a file or folder, of a benchmark (`NAME` or `NAME:PATH`), or procedural scenes for `"scenes"`."""
-    return Scenes(SceneConfig(), seed=seed, length=length) if data == SCENES else load_named(data)
 
 
 def load_policy(model: str, *, dtype: torch.dtype = torch.float32) -> VLM:

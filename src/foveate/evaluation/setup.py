@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.context import Sampled
-from foveate.episodes import Turn
+from foveate.episodes import Answerer, Turn
 from foveate.generators.base import Generator
 from foveate.images import ImageSource, View, open_image
 from foveate.questions.pictures import EmbeddedImage
@@ -45,6 +45,11 @@ def family_of(generator: Generator) -> dict[str, Any]:
         "multiple": family.multiple,
         "budget": dataclasses.asdict(family.budget),
     }
+
+
+def setup_of(answerer: Answerer) -> dict[str, Any]:
+    """How a model is asked that answers where another one located: its own budgets are in its protocol."""
+    return {"protocol": fields_of(answerer.protocol), "family": family_of(answerer.generator)}
 
 
 def fingerprint(question: Question) -> bytes:
