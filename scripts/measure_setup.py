@@ -2,8 +2,9 @@
 
 PYTHONPATH=src python scripts/measure_setup.py
 
-One group of 8 outputs of 32 tokens about a picture of 1,280 visual tokens, the model of `foveate bench update`: the
-log-probs of policy and reference, and backward. Processor time and peak memory without weights, as the bench has them.
+One group of 8 outputs of 32 tokens about a picture of 1,280 visual tokens, the model of `foveate bench update --quick`:
+the log-probs of policy and reference, and backward. Processor time and peak memory without weights, as the bench has
+them.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from functools import partial
 import torch
 
 from foveate.bench.measure import Work, alternating, peak_bytes, threads
-from foveate.bench.workload import FULL, make_episodes, make_vlm
+from foveate.bench.workload import QUICK, make_episodes, make_vlm
 from foveate.families.adapters import backbone_of
 from foveate.recipes import Setup
 from foveate.training.features import FeatureCache
@@ -40,7 +41,7 @@ SETUPS = {
 def update(name: str) -> tuple[Work, int]:
     """Forward of policy and reference, and backward; and the bytes of all weights."""
     setup = Setup.model_validate(SETUPS[name])
-    vlm = prepare(make_vlm(FULL), setup, seed=0, device=CPU)
+    vlm = prepare(make_vlm(QUICK), setup, seed=0, device=CPU)
     lower = setup.precision == "bfloat16"
     autocast: Callable[[], AbstractContextManager[object]] = (
         partial(torch.autocast, "cpu", torch.bfloat16) if lower else nullcontext
@@ -75,7 +76,7 @@ def main() -> None:
         for work, _ in works.values():
             work()  # gradients exist from here on; features are there, as a rollout leaves them
         peaks = {name: peak_bytes(work, "cpu") for name, (work, _) in works.items()}
-        taken = alternating({name: work for name, (work, _) in works.items()}, 5, "cpu")
+        taken = alternating({name: work for name, (work, _) in works.items()}, 3, "cpu")
     print("| setup | seconds | activations, MiB | weights of policy and reference, MiB |\n|---|---:|---:|---:|")
     for name, (_, weights) in works.items():
         print(f"| {name} | {taken[name]:.2f} | {peaks[name] / 2**20:,.0f} | {weights / 2**20:.1f} |")

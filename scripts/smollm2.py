@@ -41,8 +41,8 @@ TEXTS = (
     "def area(box):\n    x0, y0, x1, y1 = box\n    return (x1 - x0) * (y1 - y0)\n",
     "To find the red card, look at the upper left corner of the picture first.",
 )
-VIEW_PIXELS = 1280 * 28 * 28
-"""1,280 visual tokens for the full image, and for each crop."""
+VIEW_PIXELS = 320 * 28 * 28
+"""320 visual tokens for the full image, and for each crop."""
 SETTINGS = (
     f"images.max_pixels={VIEW_PIXELS}",
     "protocol.without_region=full_image",  # so that there is an answer turn, though a random tower finds nothing
