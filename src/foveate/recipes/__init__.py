@@ -10,7 +10,7 @@ from foveate.recipes.schema import (
     load_recipe,
     recipe_names,
 )
-from foveate.recipes.sections import AdamW, Split
+from foveate.recipes.sections import AdamW, Setup, Split
 
 __all__ = [
     "USUAL_RECIPE",
@@ -18,6 +18,7 @@ __all__ = [
     "Line",
     "Recipe",
     "RecipeError",
+    "Setup",
     "Split",
     "StageName",
     "annotated",
