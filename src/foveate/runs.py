@@ -15,6 +15,7 @@ import torch
 
 import foveate
 from foveate.evaluation.grounding import grounding_of
+from foveate.evaluation.setup import data_sha256, fingerprint
 from foveate.families import EMBEDDED, VLM, load
 from foveate.questions.benchmarks import load_named
 from foveate.questions.scenes import SceneConfig, Scenes
@@ -118,19 +119,19 @@ def moments(model: str) -> list[Moment]:
     if not kept:
         raise TrainingError(f"{model} has no checkpoint: give --checkpoints with the folder of a run")
     found = [Moment(path.name if stage == folder else f"{stage.name} {path.name}", str(path)) for stage, path in kept]
-    note = folder / "run.json"
-    if note.is_file():
-        found.insert(0, Moment("start", str(json.loads(note.read_text(encoding="utf-8"))["model"])))
+    if (folder / "run.json").is_file():
+        found.insert(0, Moment("start", str(noted(folder)["model"])))
     return found
 
 
 class Standing(NamedTuple):
-    """Where a run stands: `step` of `steps` steps done in `stage`."""
+    """Where a run stands: `step` of `steps` steps done in `stage`; `signal` is what ended it before, if one did."""
 
     stage: StageName
     step: int
     steps: int
     finished: bool
+    signal: int | None = None
 
 
 def start(
@@ -149,7 +150,8 @@ def start(
     """Trains, or goes on training, stage by stage; Ctrl-C and SIGTERM save after the step under way.
 
     A run of one stage lies in `run_dir` itself, one of two in `run_dir/1-rl` and `run_dir/2-sft` (or 1-sft, 2-rl), the
-    second starting from the last checkpoint of the first. `run_dir/split.json` has the ids of each one's questions.
+    second starting from the last checkpoint of the first. `run_dir/split.json` has the ids of each one's questions,
+    `run_dir/run.json` how many there are, their hash, and what else a run was begun with.
 
     Args:
         sft_data: the questions of the stage `sft`, where `data` has those of `rl` alone instead of both.
@@ -166,6 +168,8 @@ def start(
         for folder in (run_dir, *run_dir.glob(_STAGE_FOLDERS)):
             refuse_used(folder)
     questions = questions_of_stages(recipe, data, sft_data, seed=seed)
+    trained_on = noted(run_dir).get("trained_on") or {stage: data_facts(own) for stage, own in questions.items()}
+    ended_by: list[int] = []
     if lacking := lacks_information_gap(recipe, data, questions.get("rl", ())):
         warn(lacking)
 
@@ -181,14 +185,16 @@ def start(
             seed=seed,
             save_every=save_every,
             observers=[GroundingObserver(own), *observers],
+            warn=warn,
         )
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "run.json").write_text(
-            json.dumps(inputs | {"foveate": foveate.__version__}, indent=2) + "\n", encoding="utf-8"
+            json.dumps(inputs | {"foveate": foveate.__version__, "trained_on": trained_on}, indent=2) + "\n",
+            encoding="utf-8",
         )
         if len(questions) > 1:
             record_split(run_dir / "split.json", ids_of(questions))
-        with stopping_gently(trainer):
+        with stopping_gently(trainer, ended_by):
             trainer.run(resume=resume)
         return not trainer.stop_requested
 
@@ -200,7 +206,9 @@ def start(
         else:
             ended = train(stage, folder, model)
         done = steps_done(saved)
-        standing = Standing(stage, done, steps, finished=done == steps and stage == recipe.stages[-1])
+        standing = Standing(
+            stage, done, steps, finished=done == steps and stage == recipe.stages[-1], signal=next(iter(ended_by), None)
+        )
         if not ended:
             break
         model = str(folder)
@@ -254,9 +262,25 @@ def lacks_information_gap(recipe: Recipe, data: str, questions: Sequence[Questio
     )
 
 
-def _refuse_other_inputs(run_dir: Path, inputs: Mapping[str, Any]) -> None:
+def noted(run_dir: Path) -> dict[str, Any]:
+    """What a run's folder says that the run was begun with: its `run.json`, empty where there is none."""
     note = run_dir / "run.json"
-    began = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    return dict(json.loads(note.read_text(encoding="utf-8"))) if note.exists() else {}
+
+
+def data_facts(questions: Sequence[Question]) -> dict[str, Any]:
+    """How many questions there are, and their hash: that of an evaluation on the same ones.
+
+    Of procedural scenes, which are many and the same whenever drawn, it is the hash of what they are drawn from.
+    """
+    if isinstance(questions, Scenes):
+        drawn_from = f"{questions.config!r} seed {questions.seed} length {len(questions)}"
+        return {"questions": len(questions), "sha256": data_sha256([drawn_from.encode()])}
+    return {"questions": len(questions), "sha256": data_sha256(map(fingerprint, questions))}
+
+
+def _refuse_other_inputs(run_dir: Path, inputs: Mapping[str, Any]) -> None:
+    began = noted(run_dir)
     for name, value in inputs.items():
         if began.get(name, value) != value:
             raise TrainingError(f"{run_dir} was begun with {name} {began[name]!r}, not {value!r}")
@@ -275,13 +299,17 @@ class GroundingObserver:
 
 
 @contextmanager
-def stopping_gently(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; a second one ends it at once."""
+def stopping_gently(trainer: Trainer, ended_by: list[int]) -> Iterator[None]:
+    """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; a second one ends it at once.
+
+    `ended_by` gets the signal's number.
+    """
 
     def request(number: int, frame: FrameType | None) -> None:
         if trainer.stop_requested:
             raise KeyboardInterrupt
         trainer.stop_requested = True
+        ended_by.append(number)
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

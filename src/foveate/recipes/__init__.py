@@ -2,7 +2,7 @@
 
 from foveate.recipes.notes import Line, annotated, differences
 from foveate.recipes.schema import Recipe, RecipeError, StageName, dump_recipe, load_recipe, recipe_names
-from foveate.recipes.sections import AdamW, Split
+from foveate.recipes.sections import AdamW, Split, Tracker
 
 __all__ = [
     "AdamW",
@@ -11,6 +11,7 @@ __all__ = [
     "RecipeError",
     "Split",
     "StageName",
+    "Tracker",
     "annotated",
     "differences",
     "dump_recipe",

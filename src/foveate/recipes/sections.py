@@ -19,6 +19,7 @@ from foveate.protocols import (
 )
 
 PositiveInt = Annotated[int, Field(gt=0)]
+Tracker = Literal["tensorboard", "trackio", "wandb"]
 
 
 class Section(BaseModel):
@@ -239,3 +240,11 @@ class Setup(Section):
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of what is computed. Weights that are trained are float32 in either, or updates of 1e-6 would be rounded away."""
+    keep_checkpoints: PositiveInt = 2
+    """The newest ones that are kept, each of which can be resumed."""
+    keep_every: PositiveInt | None = None
+    """Every so many steps a checkpoint is kept for good, in the end without its optimizer; none where None."""
+    max_skipped_updates: PositiveInt = 5
+    """A loss or gradient that is not finite skips the update; the run ends after a step with this many in a row."""
+    trackers: list[Tracker] = []
+    """Where metrics go besides metrics.jsonl."""
