@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from foveate.errors import FoveateError
+from foveate.families.adapters import has_adapters, put_adapters
 from foveate.families.base import VLM
 from foveate.training.limits import disk_full, refuse_full_disk
 
@@ -115,9 +116,11 @@ def expected_bytes(folder: Path, vlm: VLM) -> int:
     """The size of the next checkpoint: that of the newest one, or what weights and optimizer should come to."""
     if found := resumable(folder):
         return _size(found[-1])
+    trained = sum(int(value.nbytes) for value in vlm.model.parameters() if value.requires_grad)
+    if has_adapters(vlm.model):
+        return 3 * trained
     weights = {value.data_ptr(): int(value.nbytes) for value in vlm.model.state_dict().values()}  # tied ones once
-    trained = [int(value.nbytes) for value in vlm.model.parameters() if value.requires_grad]
-    return sum(weights.values()) + 2 * sum(trained)
+    return sum(weights.values()) + 2 * trained
 
 
 def forget_optimizer(folder: Path) -> None:
@@ -141,8 +144,12 @@ def load_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.O
             raise ValueError("its optimizer was thrown away, when the run had ended or newer ones stood")
         moments = torch.load(path / _OPTIMIZER, weights_only=True, map_location="cpu")
         # Into the model that stands, so that the optimizer keeps its parameters.
-        saved = type(model).from_pretrained(path, dtype=model.dtype, use_safetensors=True)
-        model.load_state_dict(saved.state_dict())
+        if has_adapters(model):
+            put_adapters(model, path)
+        else:
+            # float32 holds every weight as it is, whichever precision each one of the model's has.
+            saved = type(model).from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+            model.load_state_dict(saved.state_dict())
         optimizer.load_state_dict(moments)
     except Exception as error:
         raise CheckpointError(

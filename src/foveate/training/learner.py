@@ -60,11 +60,14 @@ class Learner:
         whichever of them it comes from.
         """
         total = torch.zeros((), device=self.accelerator.device)
+        # Blocks are computed once more only in the mode of training. Dropout is off in either.
+        self.scorer.train(base_model(self.scorer).is_gradient_checkpointing)
         for number, batch in enumerate(batches, start=1):
             loss = loss_of(batch)
             total += loss.detach()
             with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.scorer):
                 self.accelerator.backward(loss)
+        self.scorer.eval()
         clipped = self.accelerator.clip_grad_norm_(self.scorer.parameters(), self.settings.max_grad_norm)
         norm = float(clipped) if clipped is not None else 0.0
         # The norm is of the reduced gradient, the same everywhere; the loss is each process's own.

@@ -22,11 +22,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_SAID = ("no space left", "os error 28", "disk quota exceeded", "os error 122")
 _NO_MEMORY_SAID = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
 _MENDS: Mapping[Phase, str] = {
-    "setting up": "Train adapters instead of all weights (setup.lora), which also does without a copy for the "
+    "setting up": "Train adapters instead of all weights (setup.lora.rank=16), which also does without a copy for the "
     "reference; or set objective.beta=0, which needs no reference",
     "rollout": "Lower optimisation.questions_per_step, rollout.group_size, rollout.max_new_tokens or images.max_pixels",
     "update": "Lower {settings}.tokens_per_batch, then images.max_pixels; set setup.gradient_checkpointing=true, or "
-    "train adapters instead of all weights (setup.lora)",
+    "train adapters instead of all weights (setup.lora.rank=16)",
     "reference": "Lower {settings}.tokens_per_batch, then images.max_pixels; or set objective.beta=0, which needs no "
     "reference",
 }
