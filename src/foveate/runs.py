@@ -37,6 +37,8 @@ HELD_OUT_SEED = 1_000_000
 """Scenes that are evaluated on come from this seed and above, those trained on from the run's: never the same set."""
 USUAL_RECIPE = "hart"
 """What a model is asked by that comes from no run."""
+EXPORTED_RECIPE = "asked_by.yaml"
+"""In a folder that was exported: the recipe by which its model is asked."""
 _STAGE_FOLDERS = "[12]-*"
 
 
@@ -64,7 +66,8 @@ def recipe_for(model: str, recipe: str | None = None, overrides: Sequence[str] =
     """The recipe whose protocol and pixel budgets a model is asked by: the named one, or the model's own.
 
     Of a run folder, and of a checkpoint in one, its own is the one it was trained by, as its last stage was trained:
-    after the stage `sft` as `Recipe.as_tuned` says. Of any other model it is `USUAL_RECIPE`.
+    after the stage `sft` as `Recipe.as_tuned` says. Of a folder that `foveate export` wrote it is the one in it. Of any
+    other model it is `USUAL_RECIPE`.
 
     Args:
         model: as `load_policy` takes it.
@@ -77,6 +80,9 @@ def recipe_for(model: str, recipe: str | None = None, overrides: Sequence[str] =
     if recipe is None and (folder := _run_of(model)):
         own = load_recipe(folder / "recipe.yaml")
         return (own.as_tuned() if _stage_in(folder, own) == "sft" else own).with_settings(overrides)
+    exported = Path(model) / EXPORTED_RECIPE
+    if recipe is None and model != EMBEDDED and exported.is_file():
+        return load_recipe(exported, overrides)
     return load_recipe(recipe or USUAL_RECIPE, overrides)
 
 
@@ -95,6 +101,28 @@ def _stage_in(folder: Path, recipe: Recipe) -> StageName:
         if own == folder:
             return stage
     raise RecipeError(f"{folder} no longer says by its name which stage of {recipe.name!r} it is: give --recipe")
+
+
+class Origin(NamedTuple):
+    """Where a trained model comes from.
+
+    Attributes:
+        checkpoint: its folder.
+        folder: of the stage that it comes out of, which has its recipe.
+        noted: what the run was begun with, as `noted` says.
+    """
+
+    checkpoint: Path
+    folder: Path
+    noted: dict[str, Any]
+
+
+def origin_of(model: str) -> Origin | None:
+    """Of a run's folder, its newest checkpoint; of a checkpoint in one, itself; None of any other model."""
+    folder = _run_of(model)
+    if folder is None:
+        return None
+    return Origin(_newest_checkpoint(model) or Path(model), folder, noted(folder) or noted(folder.parent))
 
 
 class Moment(NamedTuple):

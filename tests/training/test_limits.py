@@ -15,7 +15,13 @@ from foveate.training.checkpoints import checkpoints
 from foveate.training.limits import DiskFullError, OutOfMemoryError, disk_warning, enough_memory, memory_metrics
 
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
-SMALL = ("optimisation.questions_per_step=2", "rollout.group_size=2", "optimisation.steps=3", "images.max_pixels=13000")
+SMALL = (
+    "optimisation.questions_per_step=2",
+    "rollout.group_size=2",
+    "optimisation.steps=3",
+    "images.max_pixels=13000",
+    "rollout.max_new_tokens=4",
+)
 
 
 def trainer(run_dir: Path, *overrides: str, name: str = "demo", **options) -> Trainer:
@@ -37,16 +43,27 @@ def failing(error: BaseException):
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_whoever_finds_no_memory_it_is_said_with_what_to_change(error: Exception) -> None:
+    with (
+        pytest.raises(
+            OutOfMemoryError, match=r"out of memory while updating the weights \(.*(MiB|GiB).*sft\.tokens"
+        ) as told,
+        enough_memory("update", "sft"),
+    ):
+        raise error
+    assert told.value.__cause__ is error
+
+
 @pytest.mark.parametrize(
     ("phase", "setting"), [("rollout", r"rollout\.max_new_tokens"), ("update", r"optimisation\.tokens_per_batch")]
 )
 def test_memory_that_does_not_suffice_is_said_with_the_phase_and_its_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, phase: str, setting: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, setting: str
 ) -> None:
-    one = trainer(tmp_path)
+    one, error = trainer(tmp_path), ERRORS["cpu"]
     monkeypatch.setattr(one.stage, {"rollout": "roll_out", "update": "update"}[phase], failing(error))
     doing = {"rollout": "sampling rollouts", "update": "updating the weights"}[phase]
-    with pytest.raises(OutOfMemoryError, match=rf"out of memory while {doing} \(.*MiB|GiB.*{setting}") as told:
+    with pytest.raises(OutOfMemoryError, match=rf"out of memory while {doing} \(.*(MiB|GiB).*{setting}") as told:
         one.run()
     assert told.value.__cause__ is error
 
@@ -55,13 +72,6 @@ def test_the_references_pass_is_told_apart_from_the_update(tmp_path: Path) -> No
     one = trainer(tmp_path, "objective.beta=0.01", name="grpo")
     one.stage.updater._reference.forward = failing(ERRORS["cuda"])
     with pytest.raises(OutOfMemoryError, match=r"while scoring with the reference .*objective\.beta=0"):
-        one.run()
-
-
-def test_supervised_steps_name_their_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = trainer(tmp_path, name="sft")
-    monkeypatch.setattr(one.stage, "update", failing(ERRORS["cuda"]))
-    with pytest.raises(OutOfMemoryError, match=r"sft\.tokens_per_batch"):
         one.run()
 
 

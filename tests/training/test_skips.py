@@ -18,7 +18,12 @@ from foveate.training.checkpoints import checkpoints
 from foveate.training.learner import Learner
 
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
-SMALL = ("optimisation.questions_per_step=2", "rollout.group_size=4", "images.max_pixels=13000")
+SMALL = (
+    "optimisation.questions_per_step=2",
+    "rollout.group_size=4",
+    "rollout.max_new_tokens=4",
+    "images.max_pixels=13000",
+)
 
 
 def recipe(*overrides: str, name: str = "demo") -> Recipe:
@@ -29,14 +34,14 @@ def trainer(run_dir: Path, *overrides: str, name: str = "demo", **options) -> Tr
     return Trainer(recipe(*overrides, name=name), load(), SCENES, run_dir, **options)
 
 
-def plant(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool], value: float = math.nan) -> list[dict]:
-    """Makes the loss of some updates, by their number, not finite; what the model and optimizer were at each."""
+def plant(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> list[dict]:
+    """Makes the loss of some updates, by their number, no number; says of each whether anything moved."""
     real, seen = Learner.descend, []
 
     def descend(self: Learner, batches, loss_of):
         number, before = len(seen), state(self)
         seen.append({})
-        norm = real(self, batches, lambda batch: loss_of(batch) * (value if bad(number) else 1.0))
+        norm = real(self, batches, lambda batch: loss_of(batch) * (math.nan if bad(number) else 1.0))
         seen[number] = {"norm": norm, "moved": not same(before, state(self))}
         return norm
 
@@ -53,11 +58,10 @@ def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
     return len(first) == len(second) and all(torch.equal(*pair) for pair in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_and_optimizer_stay_bit_for_bit_and_each_update_is_judged_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = plant(monkeypatch, lambda number: number in (2, 4, 5), value)
+    seen = plant(monkeypatch, lambda number: number in (2, 4, 5))
     rows = trainer(tmp_path, "optimisation.questions_per_update=1").run()
     assert [one["moved"] for one in seen] == [number not in (2, 4, 5) for number in range(8)]
     assert [row["skipped_updates"] for row in rows] == [0, 1, 2, 0]
@@ -71,11 +75,11 @@ def test_weights_and_optimizer_stay_bit_for_bit_and_each_update_is_judged_alone(
 
 
 def test_a_gradient_that_is_not_finite_under_a_loss_that_is(tmp_path: Path) -> None:
-    one = trainer(tmp_path)
+    one = trainer(tmp_path, "optimisation.steps=1")
     parameter = one.learner.vlm.model.get_output_embeddings().weight
     parameter.register_hook(lambda gradient: gradient * math.inf)
     before = state(one.learner)
-    [*_, row] = one.run()
+    [row] = one.run()
     assert same(before, state(one.learner))
     assert row["skipped_updates"] == 1
 

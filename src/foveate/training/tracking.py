@@ -82,7 +82,8 @@ class Tracking:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """A step's metrics."""
-        self._each(lambda tracker: tracker.log(dict(metrics), step=step))
+        values = {name: value for name, value in metrics.items() if name != "step"}  # trackers have a step of their own
+        self._each(lambda tracker: tracker.log(values, step=step))
 
     def finish(self) -> None:
         """Ends all; not by `Accelerator.end_training`, which ends the processes' group too, and a stage may follow."""
