@@ -183,7 +183,9 @@ def test_adapters_alone_load_with_peft_and_with_foveate(tmp_path: Path, adapted:
         "adapter_config.json",
         "adapter_model.safetensors",
     }
-    assert front_of(tmp_path / "adapter")[0]["library_name"] == "peft"
+    front, text = front_of(tmp_path / "adapter")
+    assert front["library_name"] == "peft"
+    assert "`setup.lora` {'rank': 4" in text
     own = load_policy(str(adapted)).model
     merged = load(tmp_path / "adapter").model.state_dict()
     assert all(torch.equal(merged[name], value) for name, value in own.state_dict().items())

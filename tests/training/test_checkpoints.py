@@ -38,7 +38,7 @@ OPTIMIZER = optimizer_of()
 
 def save(folder: Path, *steps: int, **options) -> None:
     for step in steps:
-        save_checkpoint(folder, step, VLM, OPTIMIZER, **options)
+        save_checkpoint(folder, step, VLM, OPTIMIZER.state_dict(), **options)
 
 
 def names(paths: list[Path]) -> list[int]:

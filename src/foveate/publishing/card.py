@@ -11,7 +11,7 @@ import yaml
 
 from foveate.context import Context
 from foveate.images import View
-from foveate.recipes import Recipe, RecipeError, differences, load_recipe, recipe_names
+from foveate.recipes import Recipe, RecipeError, Setup, differences, load_recipe, recipe_names
 
 _FIGURES: Mapping[str, str] = {
     "accuracy": "right answers",
@@ -79,6 +79,7 @@ class Card:
         lines = [f"- Recipe: `{recipe.name}`" + (f" ({recipe.paper})" if recipe.paper else "")]
         lines += [f"- Stages: {', then '.join(recipe.stages)}; {self.steps} steps in the last"]
         lines += [f"- Seed: {noted['seed']}"] if "seed" in noted else []
+        lines += [f"- Machine: {setup}"] if (setup := _set_up(recipe)) else []
         for stage, facts in dict(noted.get("trained_on", {})).items():
             lines.append(
                 f"- Questions of the stage {stage}: {facts['questions']:,} of `{_data_name(noted, stage)}`, SHA-256 "
@@ -142,6 +143,12 @@ def _data_name(noted: Mapping[str, Any], stage: str) -> str:
     data = str((noted.get("sft_data") if stage == "sft" else None) or noted.get("data", "data"))
     benchmark, found, _ = data.partition(":")
     return benchmark if found else Path(data).name
+
+
+def _set_up(recipe: Recipe) -> str:
+    """What of the machine's settings changes what was trained, where it is not the usual."""
+    usual = Setup().trajectory()
+    return ", ".join(f"`{name}` {value}" for name, value in recipe.setup.trajectory().items() if value != usual[name])
 
 
 def _changed(recipe: Recipe) -> list[tuple[str, Any, Any]]:

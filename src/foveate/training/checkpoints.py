@@ -39,7 +39,7 @@ def save_checkpoint(
     folder: Path,
     step: int,
     vlm: VLM,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Mapping[str, Any],
     *,
     keep: int = 2,
     keep_every: int | None = None,
@@ -53,6 +53,7 @@ def save_checkpoint(
     Args:
         folder: of all checkpoints of the run.
         step: the number of steps done.
+        optimizer: its state dict.
         skipped_in_a_row: updates that were skipped just before; a resumed run counts on from there.
 
     Raises:
@@ -69,7 +70,7 @@ def save_checkpoint(
         # Questions and samples are drawn from the seed and the step; torch's state is what dropout would draw from.
         state = {"step": step, "random": torch.get_rng_state(), "skipped_in_a_row": skipped_in_a_row}
         torch.save(state, aside / _STATE)
-        torch.save(optimizer.state_dict(), aside / _OPTIMIZER)
+        torch.save(dict(optimizer), aside / _OPTIMIZER)
         for file in aside.rglob("*"):
             if file.is_file():
                 with file.open("rb") as written:
@@ -119,8 +120,7 @@ def expected_bytes(folder: Path, vlm: VLM) -> int:
     trained = sum(int(value.nbytes) for value in vlm.model.parameters() if value.requires_grad)
     if has_adapters(vlm.model):
         return 3 * trained
-    weights = {value.data_ptr(): int(value.nbytes) for value in vlm.model.state_dict().values()}  # tied ones once
-    return sum(weights.values()) + 2 * trained
+    return sum(int(value.nbytes) for value in vlm.model.parameters()) + 2 * trained
 
 
 def forget_optimizer(folder: Path) -> None:

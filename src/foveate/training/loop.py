@@ -220,12 +220,12 @@ class Trainer:
         """
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            optimizer, setup = self.learner.optimizer.optimizer, self.recipe.setup
+            setup = self.recipe.setup
             save_checkpoint(
                 self.run_dir / "checkpoints",
                 step,
                 self.learner.vlm,
-                optimizer,
+                self.learner.optimizer.optimizer.state_dict(),
                 keep=setup.keep_checkpoints,
                 keep_every=setup.keep_every,
                 skipped_in_a_row=self.learner.skips.in_a_row,
