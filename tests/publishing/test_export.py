@@ -1,6 +1,7 @@
 """What is exported is what was trained, loads anywhere, and says how it came about."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from foveate.cli import app
 from foveate.families import load
 from foveate.publishing import ExportError, export_run, hub
+from foveate.publishing import export as module
 from foveate.questions.scenes import SceneConfig, export
 from foveate.recipes import load_recipe
 from foveate.runs import load_policy, recipe_for, start
@@ -154,6 +156,25 @@ def test_the_card_has_recipe_data_seed_and_scores(tmp_path: Path, whole: Path, d
     ):
         assert said in text, said
     assert str(data.parent) not in text  # where it lies is nobody's business
+
+
+def test_the_card_names_the_hubs_base_and_its_licence_through_earlier_runs(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, base in (("first", "Qwen/Qwen2.5-VL-3B-Instruct"), ("second", str(tmp_path / "first"))):
+        shutil.copytree(whole, tmp_path / name)
+        note = tmp_path / name / "run.json"
+        note.write_text(json.dumps(json.loads(note.read_text()) | {"model": base}))
+    card = tmp_path / "cached.md"
+    card.write_text("---\nlicense: other\n---\n# Its card\n")
+    monkeypatch.setattr(module, "try_to_load_from_cache", lambda repo, file: str(card))
+    export_run(str(tmp_path / "second"), tmp_path / "model")
+    front, text = front_of(tmp_path / "model")
+    assert (front["base_model"], front["license"]) == ("Qwen/Qwen2.5-VL-3B-Instruct", "other")
+    assert str(tmp_path) not in text
+    monkeypatch.setattr(module, "try_to_load_from_cache", lambda repo, file: None)
+    export_run(str(tmp_path / "second"), tmp_path / "unknown")
+    assert "license" not in front_of(tmp_path / "unknown")[0]
 
 
 def test_scores_of_another_checkpoint_are_refused(tmp_path: Path, whole: Path) -> None:

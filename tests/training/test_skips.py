@@ -2,20 +2,24 @@
 
 import copy
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from tests.models import group, random_vlm
 
 from foveate.families import load
 from foveate.jsonl import read_rows
 from foveate.questions.scenes import SceneConfig, Scenes
-from foveate.recipes import Recipe, load_recipe
+from foveate.recipes import AdamW, Recipe, load_recipe
 from foveate.training import Trainer, TrainingError
 from foveate.training import update as update_module
 from foveate.training.checkpoints import checkpoints
 from foveate.training.learner import Learner
+from foveate.training.packing import batch_logprobs, pack
 
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
 SMALL = (
@@ -62,7 +66,11 @@ def test_weights_and_optimizer_stay_bit_for_bit_and_each_update_is_judged_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = plant(monkeypatch, lambda number: number in (2, 4, 5))
-    rows = trainer(tmp_path, "optimisation.questions_per_update=1").run()
+    said: list[str] = []
+    rows = trainer(tmp_path, "optimisation.questions_per_update=1", warn=said.append).run()
+    assert said == [
+        f"step {n}: {count} update(s) skipped, loss nan, gradient norm nan" for n, count in ((1, 1), (2, 2))
+    ]
     assert [one["moved"] for one in seen] == [number not in (2, 4, 5) for number in range(8)]
     assert [row["skipped_updates"] for row in rows] == [0, 1, 2, 0]
     assert [("loss" in row, "grad_norm" in row) for row in rows] == [
@@ -149,3 +157,27 @@ def test_the_count_goes_on_after_a_resume_and_begins_again_after_a_good_update(
 
 def stop(one: Trainer, now: bool) -> None:
     one.stop_requested = now
+
+
+def one_of_two(rank: int, meeting: str, told: str) -> None:
+    """A process of two, of which the second has a loss that is no number, then neither has."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "localhost"}
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    vlm = random_vlm()
+    learner = Learner(vlm, AdamW(learning_rate=1e-3), 2, Accelerator(cpu=True))
+    assert learner.accelerator.num_processes == 2
+    batches, found = pack(vlm.family, group([3, 4])), []
+    for factor in (math.nan if rank else 1.0, 1.0):
+        before = state(learner)
+
+        def loss_of(batch, factor=factor):
+            return -batch_logprobs(learner.scorer, vlm.family, batch).mean() * factor
+
+        found.append((learner.descend(batches, loss_of) is None, same(before, state(learner)), learner.skips.in_a_row))
+    Path(told, str(rank)).write_text(repr(found))
+
+
+def test_processes_skip_together(tmp_path: Path) -> None:
+    """Also the one whose own loss is sound."""
+    torch.multiprocessing.spawn(one_of_two, (str(tmp_path / "meeting"), str(tmp_path)), nprocs=2)
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == [repr([(True, True, 1), (False, False, 0)])] * 2

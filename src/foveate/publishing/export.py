@@ -41,7 +41,7 @@ class Exported:
 
     Attributes:
         checkpoint: that it was made of.
-        base: what training began from: a hub id, "tiny", or a folder of this machine.
+        base: what the weights need, or were made from: a hub id, "tiny", or a folder of this machine.
         adapter: whether it holds adapters alone.
     """
 
@@ -106,7 +106,8 @@ def export_run(
         first=_first_turn(asked, vlm),
     )
     (out / "README.md").write_text(card.text(), encoding="utf-8")
-    return Exported(out, origin.checkpoint, base, adapter)
+    stands_on = lora.base_of(origin.checkpoint) if adapter else None  # perhaps an earlier stage, not its base
+    return Exported(out, origin.checkpoint, stands_on.model if stands_on else base, adapter)
 
 
 def _write_adapters(checkpoint: Path, out: Path, dtype: torch.dtype) -> None:

@@ -203,6 +203,8 @@ class Trainer:
             report = StepReport(name, step, steps, metrics, groups, indices)
             history.append(self._log(report, rows))
             tracking.log(history[-1], step)
+            if self.learner.skips.in_step:
+                self.warn(f"step {step}: {self.learner.skips.in_step} update(s) skipped, {self.learner.skips.last}")
             hopeless = self.learner.skips.in_a_row >= self.recipe.setup.max_skipped_updates
             if hopeless or self.stop_requested or self._saves_after(step + 1):
                 self.save(step + 1)
