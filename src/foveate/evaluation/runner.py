@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections import Counter, deque
@@ -21,7 +20,7 @@ from foveate.evaluation.looking import Looking, looking
 from foveate.evaluation.marking import Marker
 from foveate.evaluation.probes import Probed, Prober, ProbeSet, probe_figures
 from foveate.evaluation.scoring import Scored, Summary, score, summarise
-from foveate.evaluation.setup import family_of, fields_of, fingerprint, setup_of, wording_of
+from foveate.evaluation.setup import data_sha256, family_of, fields_of, fingerprint, setup_of, wording_of
 from foveate.generators.base import Generator, Sampling
 from foveate.images import ImageError, View
 from foveate.protocols.base import Protocol
@@ -339,10 +338,7 @@ class _Run:
 
     def data_sha256(self) -> str:
         """Of all that was asked, whatever became of it: runs on the same data have the same."""
-        digest = hashlib.sha256()
-        for place in sorted(self._data):
-            digest.update(bytes.fromhex(self._data[place]))
-        return digest.hexdigest()
+        return data_sha256(bytes.fromhex(self._data[place]) for place in sorted(self._data))
 
     def in_order(self) -> list[Scored]:
         """Every question that did not fail, in the order of the questions.

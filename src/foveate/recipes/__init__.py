@@ -10,7 +10,7 @@ from foveate.recipes.schema import (
     load_recipe,
     recipe_names,
 )
-from foveate.recipes.sections import AdamW, Split
+from foveate.recipes.sections import AdamW, Setup, Split, Tracker
 
 __all__ = [
     "USUAL_RECIPE",
@@ -18,8 +18,10 @@ __all__ = [
     "Line",
     "Recipe",
     "RecipeError",
+    "Setup",
     "Split",
     "StageName",
+    "Tracker",
     "annotated",
     "differences",
     "dump_recipe",
