@@ -10,7 +10,7 @@ from foveate.recipes.schema import (
     load_recipe,
     recipe_names,
 )
-from foveate.recipes.sections import AdamW, Setup, Split
+from foveate.recipes.sections import AdamW, Setup, Split, Tracker
 
 __all__ = [
     "USUAL_RECIPE",
@@ -21,6 +21,7 @@ __all__ = [
     "Setup",
     "Split",
     "StageName",
+    "Tracker",
     "annotated",
     "differences",
     "dump_recipe",
