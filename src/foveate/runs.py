@@ -16,6 +16,7 @@ import torch
 import foveate
 from foveate.evaluation.grounding import grounding_of
 from foveate.families import EMBEDDED, VLM, load
+from foveate.jsonl import replace_json
 from foveate.questions.benchmarks import load_named
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
@@ -24,6 +25,7 @@ from foveate.training import Observer, StepReport, Trainer, TrainingError
 from foveate.training.checkpoints import checkpoints, steps_done
 from foveate.training.loop import refuse_other_recipe, refuse_used
 from foveate.training.order import order_of
+from foveate.training.processes import failing_together
 from foveate.training.split import ids_of, record_split, refuse_shared, split_questions
 
 logger = logging.getLogger(__name__)
@@ -150,6 +152,7 @@ def start(
 
     A run of one stage lies in `run_dir` itself, one of two in `run_dir/1-rl` and `run_dir/2-sft` (or 1-sft, 2-rl), the
     second starting from the last checkpoint of the first. `run_dir/split.json` has the ids of each one's questions.
+    All processes of a launch call it; the main one writes.
 
     Args:
         sft_data: the questions of the stage `sft`, where `data` has those of `rl` alone instead of both.
@@ -182,12 +185,13 @@ def start(
             save_every=save_every,
             observers=[GroundingObserver(own), *observers],
         )
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "run.json").write_text(
-            json.dumps(inputs | {"foveate": foveate.__version__}, indent=2) + "\n", encoding="utf-8"
-        )
-        if len(questions) > 1:
-            record_split(run_dir / "split.json", ids_of(questions))
+        with failing_together(trainer.accelerator):  # nobody writes before everybody has looked at the folder
+            run_dir.mkdir(parents=True, exist_ok=True)
+        with failing_together(trainer.accelerator):
+            if trainer.accelerator.is_main_process:
+                replace_json(run_dir / "run.json", inputs | {"foveate": foveate.__version__})
+                if len(questions) > 1:
+                    record_split(run_dir / "split.json", ids_of(questions))
         with stopping_gently(trainer):
             trainer.run(resume=resume)
         return not trainer.stop_requested

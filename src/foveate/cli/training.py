@@ -50,14 +50,17 @@ def train(
     Example: `foveate train hart --model Qwen/Qwen2.5-VL-7B-Instruct --data my.jsonl --out runs/hart
     --set objective.k=0.3`
 
-    Ctrl-C saves a checkpoint after the step under way; --resume goes on from it. With two stages (--set stages=rl,sft)
+    Ctrl-C saves a checkpoint after the step under way; --resume goes on from it. On several GPUs it is started by
+    torchrun or accelerate launch (docs/distributed.md). With two stages (--set stages=rl,sft)
     each gets questions of its own, and a folder of its own in the run folder.
     """
     from foveate.display import TrainingDisplay
     from foveate.recipes import load_recipe
     from foveate.runs import start
+    from foveate.training.processes import end, is_first
 
     resolved = load_recipe(recipe, settings or [])
+    console.quiet = not is_first()
     with TrainingDisplay(console) as display:
         standing = start(
             resolved,
@@ -74,6 +77,7 @@ def train(
     stopped = f"stopped after step {standing.step} of {standing.steps} of {standing.stage}; go on with --resume"
     state = "finished" if standing.finished else stopped
     console.print(f"{state}. Checkpoints, metrics and rollouts are in {out}")
+    end()
 
 
 @friendly

@@ -239,3 +239,5 @@ class Setup(Section):
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of what is computed. Weights that are trained are float32 in either, or updates of 1e-6 would be rounded away."""
+    shard: Literal["none", "full"] = "none"
+    """With several processes: each has all weights, gradients and optimizer (DDP), or with `full` a part (FSDP2)."""

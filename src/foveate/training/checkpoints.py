@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from foveate.errors import FoveateError
 from foveate.families.base import VLM
+from foveate.training.sharding import load_optimizer, load_weights
 
 _STATE = "trainer.pt"
 
@@ -20,7 +23,15 @@ class CheckpointError(FoveateError, RuntimeError):
     """A checkpoint that cannot be resumed; the message says what is wrong with which."""
 
 
-def save_checkpoint(folder: Path, step: int, vlm: VLM, optimizer: torch.optim.Optimizer, *, keep: int = 2) -> Path:
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    vlm: VLM,
+    optimizer: Mapping[str, Any],
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    keep: int = 2,
+) -> Path:
     """Writes `folder/step-NNNNNN` (save_pretrained layout, tokenizer, processor, optimizer, random states).
 
     Older checkpoints beyond the newest `keep` are removed, after the new one stands.
@@ -28,13 +39,15 @@ def save_checkpoint(folder: Path, step: int, vlm: VLM, optimizer: torch.optim.Op
     Args:
         folder: of all checkpoints of the run.
         step: the number of steps done.
+        optimizer: its state dict.
+        weights: where the model holds a part of them only.
     """
     final = folder / f"step-{step:06d}"
     aside = folder / f".writing-{final.name}"
     shutil.rmtree(aside, ignore_errors=True)
-    vlm.save(aside)
+    vlm.save(aside, weights)
     # Questions and samples are drawn from the seed and the step; torch's state is what dropout would draw from.
-    torch.save({"step": step, "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}, aside / _STATE)
+    torch.save({"step": step, "optimizer": optimizer, "random": torch.get_rng_state()}, aside / _STATE)
     for file in aside.rglob("*"):
         if file.is_file():
             with file.open("rb") as written:
@@ -78,13 +91,14 @@ def load_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.O
         CheckpointError: a file of it is missing or spoilt, or it belongs to another model.
     """
     try:
-        state: dict[str, Any] = torch.load(path / _STATE, weights_only=True, map_location="cpu")
+        # Mapped: a process reads what it needs of it.
+        state: dict[str, Any] = torch.load(path / _STATE, weights_only=True, map_location="cpu", mmap=True)
         if "optimizer" not in state:
             raise ValueError("its optimizer was thrown away when the run had ended")
         # Into the model that stands, so that the optimizer keeps its parameters.
         saved = type(model).from_pretrained(path, dtype=model.dtype, use_safetensors=True)
-        model.load_state_dict(saved.state_dict())
-        optimizer.load_state_dict(state["optimizer"])
+        load_weights(model, saved.state_dict())
+        load_optimizer(optimizer, state["optimizer"])
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be resumed ({type(error).__name__}: {error}); remove it to resume from the one before"

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from foveate.episodes import Group
@@ -22,10 +21,12 @@ from foveate.recipes import Recipe, StageName, dump_recipe, load_recipe
 from foveate.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from foveate.training.learner import Learner
 from foveate.training.metrics import Clock
-from foveate.training.order import order_of
+from foveate.training.order import Share, order_of, share_of
+from foveate.training.processes import begin, failing_together, on_any
 from foveate.training.rl import RL
 from foveate.training.scorer import Scorer
 from foveate.training.sft import SFT
+from foveate.training.sharding import asked_for, shard
 from foveate.training.stage import Stage
 
 
@@ -40,7 +41,7 @@ class StepReport:
     Attributes:
         steps: of the stage.
         metrics: what is logged; observers add to it by what they return.
-        groups: as the loop saw them, without true boxes or points.
+        groups: as the loop saw them, without true boxes or points; of all processes, those of others without pictures.
         indices: where in the data the groups' questions stand, so that an observer who has the boxes can measure.
     """
 
@@ -53,7 +54,7 @@ class StepReport:
 
 
 Observer = Callable[[StepReport], Mapping[str, float] | None]
-"""Called after each step; what it returns is logged beside the step's own metrics."""
+"""Called after each step, by the main process; what it returns is logged beside the step's own metrics."""
 
 
 _SETTINGS: Mapping[StageName, str] = {"rl": "optimisation", "sft": "sft"}
@@ -86,6 +87,9 @@ class Trainer:
     True boxes and true points are taken out of the questions before anything else, so that neither rewards nor prompts
     can see them, unless the stage is `rl` and the recipe names a reward term that needs the ones or the others.
 
+    Processes that were launched together (docs/distributed.md) share the questions of each update out among them and
+    do, together, what one alone does. The main one writes; `run_dir` must be in reach of all.
+
     Args:
         recipe: the resolved recipe.
         vlm: the policy; changed in place. Its weights as given are the reference of `rl`.
@@ -94,10 +98,10 @@ class Trainer:
         stage: the recipe's first where None.
         seed: decides the order of questions and every sample.
         save_every: steps between checkpoints; the last step is always saved.
-        observers: called after every step.
+        observers: called after every step, by the main process.
 
     Attributes:
-        stop_requested: set it to end the run, with a checkpoint, after the step under way.
+        stop_requested: set it, on any process, to end the run, with a checkpoint, after the step under way.
     """
 
     def __init__(
@@ -120,21 +124,24 @@ class Trainer:
         self._sees_points = self.stage_name == "rl" and recipe.needs_points
         self.questions = _Annotated(questions, regions=self._sees_regions, points=self._sees_points)
         self.seed, self.save_every, self.observers = seed, save_every, observers
-        self.accelerator = accelerator or Accelerator(mixed_precision=_MIXED[recipe.setup.precision])
+        self.accelerator = accelerator or begin(_MIXED[recipe.setup.precision])
+        self.sharded = recipe.setup.shard == "full" or asked_for(self.accelerator)
         self.order = order_of(recipe, self.stage_name, len(questions), seed)
-        if self.order.drawn // self.order.steps < self.accelerator.num_processes:
-            raise TrainingError("a step has fewer questions than there are processes: take more questions per step")
         self.learner, self.stage = self._begin(vlm)
         self.stop_requested = False
 
     def _begin(self, vlm: VLM) -> tuple[Learner, Stage]:
         recipe, accelerator = self.recipe, self.accelerator
         if self.stage_name == "sft":
-            learner = Learner(vlm, recipe.sft, self.order.steps, accelerator)
+            learner = Learner(vlm, recipe.sft, self.order.steps, accelerator, shard=self.sharded)
             return learner, SFT(recipe, learner)
-        reference = _frozen_copy(vlm, accelerator.device) if recipe.objective.beta else None
-        learner = Learner(vlm, recipe.optimisation, self.order.steps, accelerator)
+        reference = self._frozen_copy(vlm) if recipe.objective.beta else None
+        learner = Learner(vlm, recipe.optimisation, self.order.steps, accelerator, shard=self.sharded)
         return learner, RL(recipe, learner, reference)
+
+    def _frozen_copy(self, vlm: VLM) -> Scorer:
+        scorer = Scorer(copy.deepcopy(vlm.model).requires_grad_(False))
+        return shard(scorer, self.accelerator) if self.sharded else scorer.to(self.accelerator.device)
 
     def run(self, *, resume: bool = False) -> list[dict[str, float]]:
         """Runs all steps that are left and returns their metrics, a row per step.
@@ -142,24 +149,27 @@ class Trainer:
         Raises:
             TrainingError: the folder holds another run, or the loss is not finite.
             PackingMismatch: packed and separate rows differ by more than the precision allows.
+            ProcessError: another process has failed.
             CheckpointError: the checkpoint to resume cannot be read.
         """
         steps, first = self.order.steps, self._prepare_folder(resume)
         history: list[dict[str, float]] = []
         for step in range(first, steps):
             clock = Clock()
-            indices = self._indices_of(step)
-            questions = [self._question(index) for index in indices]
-            with self.accelerator.autocast():
+            share = self._share_of(step)
+            with failing_together(self.accelerator), self.learner.gathered(), self.accelerator.autocast():
+                questions = [self._question(share.indices[number]) for number in share.numbers]
                 groups = self.stage.roll_out(questions, self.seed * 1_000_003 + step)
                 clock.lap("rollout")
                 if step == first:
                     self.stage.check(groups)
-            metrics, rows = self.stage.update(groups, step)
+            outcome = self.stage.update(groups, share, step)
             clock.lap("update")
+            metrics = outcome.metrics | clock.metrics()
             self._refuse_nonsense(step, metrics)
-            report = StepReport(self.stage_name, step, steps, metrics | clock.metrics(), groups, indices)
-            history.append(self._log(report, rows))
+            report = StepReport(self.stage_name, step, steps, metrics, outcome.groups, share.indices)
+            history.append(self._log(report, outcome.rows))
+            self.stop_requested = on_any(self.accelerator, self.stop_requested)
             if step + 1 == steps or self.stop_requested or (step + 1) % self.save_every == 0:
                 self.save(step + 1)
             if self.stop_requested:
@@ -167,15 +177,17 @@ class Trainer:
         return history
 
     def save(self, step: int) -> None:
-        """Writes a checkpoint after `step` steps."""
-        self.accelerator.wait_for_everyone()
+        """Writes a checkpoint after `step` steps. All processes must call it."""
+        weights, optimizer = self.learner.full_state()
         if self.accelerator.is_main_process:
-            optimizer = self.learner.optimizer.optimizer
-            save_checkpoint(self.run_dir / "checkpoints", step, self.learner.vlm, optimizer)
+            save_checkpoint(self.run_dir / "checkpoints", step, self.learner.vlm, optimizer, weights=weights)
+        self.accelerator.wait_for_everyone()
 
-    def _indices_of(self, step: int) -> list[int]:
+    def _share_of(self, step: int) -> Share:
         """This process's questions of a step."""
-        return self.order.of(step)[self.accelerator.process_index :: self.accelerator.num_processes]
+        per_update = self.recipe.optimisation.questions_per_update if self.stage_name == "rl" else None
+        number, processes = self.accelerator.process_index, self.accelerator.num_processes
+        return share_of(self.order.of(step), per_update, number, processes)
 
     def _question(self, index: int) -> Question:
         question = self.questions[index]
@@ -201,14 +213,15 @@ class Trainer:
 
     def _prepare_folder(self, resume: bool) -> int:
         """Makes or continues the run folder; returns the step to start with."""
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        if resume:
-            refuse_other_recipe(self.run_dir, self.recipe)
-        else:
-            refuse_used(self.run_dir)
-        found, step = checkpoints(self.run_dir / "checkpoints"), 0
-        if found:
-            step = load_checkpoint(found[-1], self.learner.vlm.model, self.learner.optimizer.optimizer)
+        step = 0
+        with failing_together(self.accelerator):  # and nobody writes before everybody has looked
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            if resume:
+                refuse_other_recipe(self.run_dir, self.recipe)
+            else:
+                refuse_used(self.run_dir)
+            if found := checkpoints(self.run_dir / "checkpoints"):
+                step = load_checkpoint(found[-1], self.learner.vlm.model, self.learner.plain_optimizer)
         if self.accelerator.is_main_process:
             (self.run_dir / "recipe.yaml").write_text(dump_recipe(self.recipe), encoding="utf-8")
             for name in ("metrics.jsonl", "rollouts.jsonl"):
@@ -216,7 +229,7 @@ class Trainer:
         return step
 
     def _log(self, report: StepReport, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-        for observer in self.observers:
+        for observer in self.observers if self.accelerator.is_main_process else ():
             report.metrics.update(observer(report) or {})
         row = {"step": report.step, **report.metrics}
         if self.accelerator.is_main_process:
@@ -250,9 +263,3 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:
             f"{file} differs from the recipe given in {', '.join(changed)}: a run resumes with the settings that it "
             "began with"
         )
-
-
-def _frozen_copy(vlm: VLM, device: torch.device) -> Scorer:
-    model = copy.deepcopy(vlm.model).requires_grad_(False)
-    torch.nn.Module.to(model, device)
-    return Scorer(model)
