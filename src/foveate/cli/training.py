@@ -81,6 +81,22 @@ def train(
 
 
 @friendly
+def launcher(
+    name: Annotated[str, typer.Argument(help="ddp, fsdp2, deepspeed or cpu.")],
+) -> None:
+    """Print a configuration of accelerate launch, which trains on several processes (docs/distributed.md).
+
+    Example: `foveate launcher fsdp2 > fsdp2.yaml`
+    """
+    from importlib import resources
+
+    shipped = {Path(file.name).stem: file for file in resources.files("foveate").joinpath("launchers").iterdir()}
+    if name not in shipped:
+        raise typer.BadParameter(f"there is no {name!r}, only {', '.join(sorted(shipped))}")
+    typer.echo(shipped[name].read_text(encoding="utf-8"), nl=False)
+
+
+@friendly
 def select_resolution(
     data: Annotated[str, typer.Option(help=f"{FILES}.")],
     out: Annotated[Path, typer.Option(help="Folder for the new data set, which training reads.")],

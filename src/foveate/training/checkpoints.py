@@ -27,7 +27,7 @@ def save_checkpoint(
     folder: Path,
     step: int,
     vlm: VLM,
-    optimizer: Mapping[str, Any],
+    optimizer: Mapping[str, Any] | None,
     *,
     weights: Mapping[str, Tensor] | None = None,
     keep: int = 2,
@@ -39,7 +39,7 @@ def save_checkpoint(
     Args:
         folder: of all checkpoints of the run.
         step: the number of steps done.
-        optimizer: its state dict.
+        optimizer: its state dict; the checkpoint cannot be resumed without.
         weights: where the model holds a part of them only.
     """
     final = folder / f"step-{step:06d}"
@@ -47,7 +47,8 @@ def save_checkpoint(
     shutil.rmtree(aside, ignore_errors=True)
     vlm.save(aside, weights)
     # Questions and samples are drawn from the seed and the step; torch's state is what dropout would draw from.
-    torch.save({"step": step, "optimizer": optimizer, "random": torch.get_rng_state()}, aside / _STATE)
+    state: dict[str, Any] = {"step": step, "random": torch.get_rng_state()}
+    torch.save(state if optimizer is None else state | {"optimizer": optimizer}, aside / _STATE)
     for file in aside.rglob("*"):
         if file.is_file():
             with file.open("rb") as written:
@@ -94,7 +95,7 @@ def load_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.O
         # Mapped: a process reads what it needs of it.
         state: dict[str, Any] = torch.load(path / _STATE, weights_only=True, map_location="cpu", mmap=True)
         if "optimizer" not in state:
-            raise ValueError("its optimizer was thrown away when the run had ended")
+            raise ValueError("it has no optimizer: thrown away when the run had ended, or kept by DeepSpeed")
         # Into the model that stands, so that the optimizer keeps its parameters.
         saved = type(model).from_pretrained(path, dtype=model.dtype, use_safetensors=True)
         load_weights(model, saved.state_dict())

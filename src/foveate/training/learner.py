@@ -57,6 +57,13 @@ class Learner:
         self.settings, self.steps, self.accelerator = settings, steps, accelerator
         self.scorer: nn.Module
         self.optimizer: torch.optim.Optimizer
+        if plugin := accelerator.state.deepspeed_plugin:
+            # It clips by itself, and wants to know a size of batches, which here have none of their own.
+            plugin.deepspeed_config |= {
+                "gradient_clipping": settings.max_grad_norm,
+                "train_micro_batch_size_per_gpu": 1,
+                "zero_allow_untested_optimizer": True,
+            }
         with warnings.catch_warnings():
             # Newer versions of torch have another word for it, older ones and Accelerate this one only.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
@@ -83,6 +90,7 @@ class Learner:
         count = max(from_all(self.accelerator, [len(batches)]))
         for number in range(count):
             last = number + 1 == count
+            self.accelerator.sync_gradients = last  # DeepSpeed takes its step in the last backward
             loss = loss_of(batches[number] if number < len(batches) else self._idle)
             # A sharded gradient is shared out at once: whole ones are what there is no room for.
             with nullcontext() if last or self.is_sharded else self.accelerator.no_sync(self.scorer):
@@ -118,12 +126,15 @@ class Learner:
         """Each value added up over all processes. All must call it."""
         return [sum(column) for column in zip(*from_all(self.accelerator, [values]), strict=True)]
 
-    def full_state(self) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
+    def full_state(self) -> tuple[dict[str, Tensor] | None, dict[str, Any] | None]:
         """Weights and optimizer for a checkpoint that any number of processes can load. All processes must call it.
 
         Returns:
-            Weights, None where `vlm` has them whole already; the optimizer's state dict. Only on the main process.
+            Weights, None where `vlm` has them whole already; the optimizer's state dict, None where DeepSpeed keeps it
+            to itself. Only on the main process.
         """
+        if self.accelerator.state.deepspeed_plugin:
+            return None, None
         if not self.is_sharded:
             return None, self.plain_optimizer.state_dict()
         keep = self.accelerator.is_main_process

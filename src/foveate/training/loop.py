@@ -22,7 +22,7 @@ from foveate.training.checkpoints import checkpoints, load_checkpoint, save_chec
 from foveate.training.learner import Learner
 from foveate.training.metrics import Clock
 from foveate.training.order import Share, order_of, share_of
-from foveate.training.processes import begin, failing_together, on_any
+from foveate.training.processes import begin, by_deepspeed, failing_together, on_any
 from foveate.training.rl import RL
 from foveate.training.scorer import Scorer
 from foveate.training.sft import SFT
@@ -126,6 +126,12 @@ class Trainer:
         self.seed, self.save_every, self.observers = seed, save_every, observers
         self.accelerator = accelerator or begin(_MIXED[recipe.setup.precision])
         self.sharded = recipe.setup.shard == "full" or asked_for(self.accelerator)
+        plugin = self.accelerator.state.deepspeed_plugin
+        if plugin and (self.sharded or plugin.zero_stage > 2):
+            raise TrainingError(
+                "DeepSpeed shares weights out in a way that rollouts cannot undo: take its stage 1 or 2 with "
+                "setup.shard=none, or launch without it and set setup.shard=full (FSDP2)"
+            )
         self.order = order_of(recipe, self.stage_name, len(questions), seed)
         self.learner, self.stage = self._begin(vlm)
         self.stop_requested = False
@@ -221,6 +227,8 @@ class Trainer:
             else:
                 refuse_used(self.run_dir)
             if found := checkpoints(self.run_dir / "checkpoints"):
+                if by_deepspeed():
+                    raise TrainingError("a run cannot be resumed with DeepSpeed, only with DDP and FSDP2")
                 step = load_checkpoint(found[-1], self.learner.vlm.model, self.learner.plain_optimizer)
         if self.accelerator.is_main_process:
             (self.run_dir / "recipe.yaml").write_text(dump_recipe(self.recipe), encoding="utf-8")

@@ -35,7 +35,7 @@ def begin(mixed_precision: str) -> Accelerator:
     # Without it Accelerate takes processes on a CPU that torchrun started for independent ones.
     accelerator = Accelerator(
         mixed_precision=mixed_precision,
-        cpu=not torch.accelerator.is_available(),
+        cpu=not torch.accelerator.is_available() and not by_deepspeed(),
         # The only buffers are constants; broadcasting them would tie the forwards of the processes to one another.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
@@ -46,6 +46,11 @@ def begin(mixed_precision: str) -> Accelerator:
             "launch with torchrun or accelerate launch, and with as many processes a node as it has GPUs at most"
         )
     return accelerator
+
+
+def by_deepspeed() -> bool:
+    """Whether Accelerate was launched with DeepSpeed configured."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
 
 
 def is_first() -> bool:

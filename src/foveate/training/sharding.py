@@ -34,10 +34,14 @@ def shard(scorer: Scorer, accelerator: Accelerator) -> Scorer:
     if accelerator.mixed_precision == "bf16":
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     layers = _layer_classes(base_model(scorer))
-    for module in list(scorer.modules()):
-        if type(module).__name__ in layers:
-            fully_shard(module, mesh=mesh, mp_policy=policy)
-    fully_shard(scorer, mesh=mesh, mp_policy=policy)
+    parts = [module for module in scorer.modules() if type(module).__name__ in layers]
+    for module in (*parts, scorer):
+        fully_shard(module, mesh=mesh, mp_policy=policy)
+    # What the backward gathers ahead is said, since by default it depends on the forwards before it, rollouts among
+    # them, of which the processes have different numbers: they would wait for one another for ever.
+    parts.append(scorer)
+    for number, part in enumerate(parts):
+        part.set_modules_to_backward_prefetch([parts[max(number - 1, 0)]])  # type: ignore[operator]
     # Which module is the root is settled by the first forward. Here it is one of nothing, since rollouts call a module
     # within, which must not be taken for it.
     register_fsdp_forward_method(scorer, "nothing")
