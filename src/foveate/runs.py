@@ -280,10 +280,13 @@ class GroundingObserver:
 
 @contextmanager
 def stopping_gently(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; a second one ends it at once."""
+    """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; a second one ends it at once.
+
+    Not so with several processes: their launcher passes on what the terminal or the scheduler has sent them already.
+    """
 
     def request(number: int, frame: FrameType | None) -> None:
-        if trainer.stop_requested:
+        if trainer.stop_requested and trainer.accelerator.num_processes == 1:
             raise KeyboardInterrupt
         trainer.stop_requested = True
 
