@@ -53,6 +53,7 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
             "images.max_pixels=13000",
             "rollout.max_new_tokens=8",
             "sft.learning_rate=5e-5",
+            "sft.warmup_steps=0",
             "sft.questions_per_update=5",
         ],
         "questions": 9,  # 5 and 4
@@ -153,7 +154,6 @@ def test_the_cases_are_what_they_are_called(runs: Path) -> None:
         return read_rows(runs / "ddp" / name / "metrics.jsonl")
 
     assert all(0 < row["groups_skipped"] < 5 for row in rows("half of the groups flat"))
-    assert rows("several updates, by tokens")[0]["clip_fraction"] > 0  # the second update starts elsewhere
     asked = [row["question"] for row in read_rows(runs / "one/a question comes again/rollouts.jsonl")]
     assert max(map(asked.count, asked)) > 8  # more than two groups in two steps
     assert [row["seen"] for row in rows("sft")] == [4, 5]

@@ -26,8 +26,9 @@ from foveate.regions import Box
 from foveate.training import sharding
 from foveate.training.attention import enable_packed_attention
 from foveate.training.packing import PackedBatch, pack
-from foveate.training.processes import from_all
+from foveate.training.processes import from_all, on_any
 from foveate.training.scorer import Scorer, base_model
+from foveate.training.skips import Skips, is_sound
 
 
 class Learner:
@@ -42,6 +43,7 @@ class Learner:
     Attributes:
         scorer: the policy as it is called in training, perhaps wrapped.
         vlm: the policy without wrappers, and its family.
+        skips: the updates that were not made.
     """
 
     def __init__(self, vlm: VLM, settings: AdamW, steps: int, accelerator: Accelerator, *, shard: bool = False) -> None:
@@ -68,10 +70,12 @@ class Learner:
             # Newer versions of torch have another word for it, older ones and Accelerate this one only.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             self.scorer, self.optimizer = (scorer, optimizer) if shard else accelerator.prepare(scorer, optimizer)
+        self.skips = Skips()
         self.vlm = vlm
 
     def begin(self, step: int) -> None:
         """Sets the learning rate of a step: warm-up, then the schedule."""
+        self.skips.begin()
         settings = self.settings
         factor = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
         if settings.schedule == "linear":
@@ -79,26 +83,37 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
 
-    def descend(self, batches: Sequence[PackedBatch], loss_of: Callable[[PackedBatch], Tensor]) -> float:
+    def descend(self, batches: Sequence[PackedBatch], loss_of: Callable[[PackedBatch], Tensor]) -> float | None:
         """One optimizer step on the sum of the batches' losses; returns the gradient's norm before clipping.
 
-        All processes must call it, each with its own batches, perhaps none: those who have fewer run idle ones.
+        All processes must call it, each with its own batches, perhaps none: those who have fewer run idle ones. None
+        where the loss or the norm is not finite: weights and optimizer then stay as they are, on all processes,
+        whichever of them it comes from.
 
         Args:
             loss_of: times the number of processes, over which gradients are averaged. An idle batch has no label.
         """
+        total = torch.zeros((), device=self.accelerator.device)
+        # Blocks are computed once more only in the mode of training. Dropout is off in either.
+        self.scorer.train(base_model(self.scorer).is_activation_checkpointing)
         count = max(from_all(self.accelerator, [len(batches)]))
         for number in range(count):
             last = number + 1 == count
             self.accelerator.sync_gradients = last  # DeepSpeed takes its step in the last backward
             loss = loss_of(batches[number] if number < len(batches) else self._idle)
+            total += loss.detach()
             # A sharded gradient is shared out at once: whole ones are what there is no room for.
             with nullcontext() if last or self.is_sharded else self.accelerator.no_sync(self.scorer):
                 self.accelerator.backward(loss)
+        self.scorer.eval()
         norm = self._clip()
-        self.optimizer.step()
+        # The norm is of the reduced gradient, the same everywhere; the loss is each process's own.
+        skipped = on_any(self.accelerator, not is_sound(total.item(), norm))
+        self.skips.count(skipped=skipped, loss=total.item(), norm=norm)
+        if not skipped:
+            self.optimizer.step()
         self.optimizer.zero_grad()
-        return norm
+        return None if skipped else norm
 
     def _clip(self) -> float:
         parameters, longest = self.scorer.parameters(), self.settings.max_grad_norm
