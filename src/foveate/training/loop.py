@@ -333,8 +333,8 @@ class Trainer:
             return load_checkpoint(found[-1], self.learner.vlm.model, self.learner.plain_optimizer)
         if kept := checkpoints(folder):
             raise CheckpointError(
-                f"{kept[-1]} cannot be resumed: its optimizer was thrown away, or kept by DeepSpeed. Start anew from it "
-                f"(--model {kept[-1]})"
+                f"{kept[-1]} cannot be resumed: its optimizer was thrown away, or kept by DeepSpeed. Start anew from "
+                f"it (--model {kept[-1]})"
             )
         return Resumed(0, 0)
 
