@@ -28,6 +28,7 @@ SLOWLY = ("optimisation.learning_rate=5e-5",)
 """Adam divides by the gradient's size: where that is next to nothing, so are two sums in different orders."""
 PATIENCE = 600
 """Seconds after which processes are taken to wait for one another for ever."""
+OF_THE_MACHINE = ("seconds", "memory")
 FSDP2 = ("setup.shard=full",)
 
 RUNS: Mapping[str, Mapping[str, Any]] = {
@@ -103,9 +104,9 @@ def same_figures(first: Path, second: Path) -> None:
     assert len(ours) == len(theirs) > 0
     for a, b in zip(ours, theirs, strict=True):
         assert a.keys() == b.keys()
-        for name in (name for name in a if not name.startswith("seconds")):
-            # The norm is a sum over 80,000 squares; rewards, boxes and counts are the same to the last digit or nearly.
-            assert b[name] == pytest.approx(a[name], abs=1e-6, rel=1e-6), name
+        for name in (name for name in a if not name.startswith(OF_THE_MACHINE)):
+            # After some updates the norm of a gradient has seen the differences of all weights.
+            assert b[name] == pytest.approx(a[name], abs=1e-6, rel=5e-6 if name == "grad_norm" else 1e-6), name
 
 
 HOW: Mapping[str, Sequence[str]] = {"ddp": (), "fsdp2": FSDP2}
@@ -166,7 +167,7 @@ def test_every_process_knows_the_figures_of_all(runs: Path) -> None:
         json.loads((runs / "ddp/hart/history-of-another.json").read_text()),
         strict=True,
     ):
-        for name in other.keys() - {key for key in other if key.startswith("seconds")}:
+        for name in other.keys() - {key for key in other if key.startswith(OF_THE_MACHINE)}:
             assert other[name] == own[name], name
         assert "seen" in own.keys() - other.keys()
 
