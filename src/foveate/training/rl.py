@@ -13,6 +13,8 @@ from foveate.recipes import Recipe
 from foveate.rewards import reward_terms, total_reward
 from foveate.training.learner import Learner
 from foveate.training.metrics import rollout_metrics, rollout_rows
+from foveate.training.order import Share
+from foveate.training.processes import failing_together, in_order
 from foveate.training.selfcheck import self_check
 from foveate.training.stage import Outcome, Stage
 from foveate.training.update import Scored, Updater
@@ -42,12 +44,17 @@ class RL(Stage):
     def check(self, groups: Sequence[Group]) -> None:
         """On the first group."""
         learner, temperature = self.learner, self.sampling.temperature
-        self_check(learner.vlm, groups[0].episodes, scorer=learner.scorer, temperature=temperature)
+        if groups:
+            self_check(learner.vlm, groups[0].episodes, scorer=learner.scorer, temperature=temperature)
 
-    def update(self, groups: Sequence[Group], step: int) -> Outcome:
+    def update(self, groups: Sequence[Group], share: Share, step: int) -> Outcome:
         """Rewards, then one or several optimizer steps."""
-        scored = [self._score(group) for group in groups]
-        return Outcome(rollout_metrics(scored) | self.updater.update(scored, step), rollout_rows(step, scored))
+        accelerator = self.learner.accelerator
+        with failing_together(accelerator):
+            scored = [self._score(group) for group in groups]
+        everyones = in_order(accelerator, share, scored, Scored.without_pictures)
+        metrics = rollout_metrics(everyones) | self.updater.update(share.updates(scored, everyones), step)
+        return Outcome(metrics, rollout_rows(step, everyones), [one.group for one in everyones])
 
     def _score(self, group: Group) -> Scored:
         terms = tuple(reward_terms(episode, self.recipe.reward_names) for episode in group.episodes)
