@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from foveate.errors import FoveateError
+from foveate.families.adapters import has_adapters, put_adapters
 from foveate.families.base import VLM
 
 _STATE = "trainer.pt"
@@ -82,8 +83,12 @@ def load_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.O
         if "optimizer" not in state:
             raise ValueError("its optimizer was thrown away when the run had ended")
         # Into the model that stands, so that the optimizer keeps its parameters.
-        saved = type(model).from_pretrained(path, dtype=model.dtype, use_safetensors=True)
-        model.load_state_dict(saved.state_dict())
+        if has_adapters(model):
+            put_adapters(model, path)
+        else:
+            # float32 holds every weight as it is, whichever precision each one of the model's has.
+            saved = type(model).from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+            model.load_state_dict(saved.state_dict())
         optimizer.load_state_dict(state["optimizer"])
     except Exception as error:
         raise CheckpointError(

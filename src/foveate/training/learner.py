@@ -51,10 +51,13 @@ class Learner:
 
     def descend(self, batches: Sequence[PackedBatch], loss_of: Callable[[PackedBatch], Tensor]) -> float:
         """One optimizer step on the sum of the batches' losses; returns the gradient's norm before clipping."""
+        # Blocks are computed once more only in the mode of training. Dropout is off in either.
+        self.scorer.train(base_model(self.scorer).is_gradient_checkpointing)
         for number, batch in enumerate(batches, start=1):
             loss = loss_of(batch)
             with nullcontext() if number == len(batches) else self.accelerator.no_sync(self.scorer):
                 self.accelerator.backward(loss)
+        self.scorer.eval()
         norm = self.accelerator.clip_grad_norm_(self.scorer.parameters(), self.settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()

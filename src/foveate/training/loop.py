@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
+from torch import nn
 
 from foveate.episodes import Group
 from foveate.errors import FoveateError
@@ -23,8 +22,8 @@ from foveate.training.checkpoints import checkpoints, load_checkpoint, save_chec
 from foveate.training.learner import Learner
 from foveate.training.metrics import Clock
 from foveate.training.order import order_of
+from foveate.training.policy import Reference, WithoutAdapters, prepare
 from foveate.training.rl import RL
-from foveate.training.scorer import Scorer
 from foveate.training.sft import SFT
 from foveate.training.stage import Stage
 
@@ -129,11 +128,16 @@ class Trainer:
 
     def _begin(self, vlm: VLM) -> tuple[Learner, Stage]:
         recipe, accelerator = self.recipe, self.accelerator
+        reference: nn.Module | None = None
+        policy = prepare(vlm, recipe.setup, seed=self.seed, device=accelerator.device)
         if self.stage_name == "sft":
-            learner = Learner(vlm, recipe.sft, self.order.steps, accelerator)
+            learner = Learner(policy, recipe.sft, self.order.steps, accelerator)
             return learner, SFT(recipe, learner)
-        reference = _frozen_copy(vlm, accelerator.device) if recipe.objective.beta else None
-        learner = Learner(vlm, recipe.optimisation, self.order.steps, accelerator)
+        if recipe.objective.beta and not recipe.setup.lora:
+            reference = Reference(policy.model, recipe.setup, accelerator.autocast)  # before it is wrapped
+        learner = Learner(policy, recipe.optimisation, self.order.steps, accelerator)
+        if recipe.objective.beta and recipe.setup.lora:
+            reference = WithoutAdapters(learner.scorer, policy.model)
         return learner, RL(recipe, learner, reference)
 
     def run(self, *, resume: bool = False) -> list[dict[str, float]]:
@@ -244,15 +248,10 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:
     file = folder / "recipe.yaml"
     if not file.exists():
         return
-    began, given = load_recipe(file).settings(), recipe.settings()
+    before = load_recipe(file)
+    began, given = (one.settings() | one.setup.trajectory() for one in (before, recipe))
     if changed := [name for name in began | given if began.get(name) != given.get(name)]:
         raise TrainingError(
             f"{file} differs from the recipe given in {', '.join(changed)}: a run resumes with the settings that it "
             "began with"
         )
-
-
-def _frozen_copy(vlm: VLM, device: torch.device) -> Scorer:
-    model = copy.deepcopy(vlm.model).requires_grad_(False)
-    torch.nn.Module.to(model, device)
-    return Scorer(model)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from foveate.episodes import Group, run_episodes
 from foveate.generators import LocalGenerator, Sampling
 from foveate.questions.schema import Question
@@ -11,7 +13,6 @@ from foveate.recipes import Recipe
 from foveate.rewards import reward_terms, total_reward
 from foveate.training.learner import Learner
 from foveate.training.metrics import rollout_metrics, rollout_rows
-from foveate.training.scorer import Scorer
 from foveate.training.selfcheck import self_check
 from foveate.training.stage import Outcome, Stage
 from foveate.training.update import Scored, Updater
@@ -23,10 +24,10 @@ class RL(Stage):
     Args:
         recipe: the resolved recipe.
         learner: the policy.
-        reference: a `Scorer` of the frozen reference; None when beta is 0.
+        reference: called as the learner's scorer is, without gradient; None when beta is 0.
     """
 
-    def __init__(self, recipe: Recipe, learner: Learner, reference: Scorer | None) -> None:
+    def __init__(self, recipe: Recipe, learner: Learner, reference: nn.Module | None) -> None:
         self.recipe, self.learner = recipe, learner
         self.updater = Updater(recipe, learner, reference)
         self.generator = LocalGenerator(learner.vlm)

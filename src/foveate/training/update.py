@@ -60,7 +60,7 @@ class Updater:
     Args:
         recipe: objective and optimisation settings.
         learner: the policy.
-        reference: a `Scorer` of the frozen reference; None when beta is 0.
+        reference: called as the learner's scorer is, without gradient; None when beta is 0.
     """
 
     def __init__(self, recipe: Recipe, learner: Learner, reference: nn.Module | None) -> None:
