@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
-from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface, PreTrainedModel
+
+from foveate.training import attention
 
 NAME = "foveate_counted_flash"
 """With "flash" in the name a tower hands over all windows of a layer together instead of one by one."""
@@ -81,14 +82,19 @@ def count_windows_at_once(model: PreTrainedModel) -> None:
         vision._attn_implementation_internal = NAME
 
 
-class GpuAttention(TorchFunctionMode):
-    """The kernels that torch takes on a GPU, in the place of the CPU's: flash without a mask, the efficient one with."""
+@contextmanager
+def gpu_attention() -> Iterator[None]:
+    """The kernels that torch takes on a GPU, in the place of the CPU's: flash without a mask, the efficient one with.
 
-    def __torch_function__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
-        """See torch's `TorchFunctionMode`."""
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            return _on_gpu(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+    Put into the place of torch's function, and not as a mode of torch's: what checkpoints compute once more in the
+    backward pass would not see one.
+    """
+    before = nn.functional.scaled_dot_product_attention
+    nn.functional.scaled_dot_product_attention = attention.scaled_dot_product_attention = _on_gpu
+    try:
+        yield
+    finally:
+        nn.functional.scaled_dot_product_attention = attention.scaled_dot_product_attention = before
 
 
 def _on_gpu(
@@ -112,12 +118,10 @@ def _on_gpu(
         out: Tensor = flash(query, key, value, dropout_p, is_causal, scale=scale)[0]
         return out
     bias = None
-    if attn_mask is not None:
-        if attn_mask.dtype is torch.bool:
-            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(~attn_mask, float("-inf"))
+    if attn_mask is not None:  # of numbers, in rows that are aligned
         width = attn_mask.shape[-1]
-        padded = pad(attn_mask, (0, -width % 8)) if width % 8 else attn_mask  # its rows are aligned
-        bias = padded[..., :width].expand(query.shape[0], query.shape[1], query.shape[2], width)
+        rows = query.new_empty((*attn_mask.shape[:-1], -(-width // 8) * 8))
+        bias = rows[..., :width].expand(*query.shape[:3], width)
     efficient: Any = torch.ops.aten._scaled_dot_product_efficient_attention
     result: Tensor = efficient(query, key, value, bias, query.requires_grad, dropout_p, is_causal, scale=scale)[0]
     return result

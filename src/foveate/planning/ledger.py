@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ class Ledger(TorchDispatchMode):
         super().__init__()
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.held = self.peak = self.lasting = self.passing_peak = self.flops = 0
+        self._contents_at_most = _CONTENTS_AT_MOST
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lasting: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -62,6 +64,15 @@ class Ledger(TorchDispatchMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self.fake.__exit__(*error)
+
+    @contextmanager
+    def without_contents(self) -> Iterator[None]:
+        """Inside, no new float tensor has contents, however small: for what makes weights."""
+        self._contents_at_most = 0
+        try:
+            yield
+        finally:
+            self._contents_at_most = _CONTENTS_AT_MOST
 
     def mark(self) -> None:
         """Lets both peaks begin anew."""
@@ -92,8 +103,13 @@ class Ledger(TorchDispatchMode):
 
     def keep_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Declares the parameters' gradients as lasting as soon as there are any."""
+
+        def accumulated(parameter: Tensor) -> None:
+            if parameter.grad is not None:
+                self.keep([parameter.grad])
+
         for parameter in parameters:
-            parameter.register_post_accumulate_grad_hook(lambda one: self.keep([one.grad]) and None)
+            parameter.register_post_accumulate_grad_hook(accumulated)
 
     def _add(self, size: int) -> None:
         self.held += size
@@ -119,7 +135,7 @@ class Ledger(TorchDispatchMode):
             if func in _INDEXED:
                 args = (args[0], _places(args[1]), *args[2:])
             out = func(*args, **kwargs)
-        elif not tensors and _is_large(args, kwargs):
+        elif not tensors and _float_elements(args, kwargs) > self._contents_at_most:
             out = func(*args, **kwargs)
         else:
             with unset_fake_temporarily():
@@ -163,10 +179,10 @@ def _places(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
     return places
 
 
-def _is_large(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a new tensor is of floats, and too large to have contents."""
+def _float_elements(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """How many floats a new tensor has; 0 of other types."""
     dtype = kwargs.get("dtype")
     if dtype is not None and not dtype.is_floating_point:
-        return False
-    sizes = args[0] if args and isinstance(args[0], (list, tuple)) else ()
-    return math.prod(int(size) for size in sizes) > _CONTENTS_AT_MOST
+        return 0
+    sizes = args[0] if args and isinstance(args[0], (list, tuple)) else (0,)
+    return math.prod(int(size) for size in sizes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,7 +91,7 @@ class Shapes:
         """Of a view."""
         return grid[0] * grid[1] * (self._tile[1] if self.tiles else 1)
 
-    def images(self, grids: list[tuple[int, int]]) -> dict[str, Tensor]:
+    def images(self, grids: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         """Pictures of one colour each, as keyword arguments of the model's forward."""
         if not grids:
             return {}
@@ -126,7 +127,7 @@ class Shapes:
         """The model in float32, without contents: fake tensors, or torch's meta device where `fake` is None."""
         kind = architecture_of(self.name, self.config.to_dict()).weights
         with fake if fake is not None else nullcontext(), nullcontext() if fake is not None else torch.device("meta"):
-            return kind(self.config).eval()
+            return kind(copy.deepcopy(self.config)).eval()
 
     def parameters(self) -> int:
         """All weights; shared ones count once."""
