@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -18,7 +19,7 @@ from foveate.families.adapters import language_model_of
 from foveate.families.base import VLM
 from foveate.generators import LocalGenerator, Request, Sampling
 from foveate.planning.family import Sized
-from foveate.planning.kernels import gpu_attention, count_windows_at_once
+from foveate.planning.kernels import count_windows_at_once, gpu_attention
 from foveate.planning.ledger import Ledger
 from foveate.planning.models import Shapes
 from foveate.planning.workload import RowShape, Share, batch_of
@@ -31,7 +32,7 @@ from foveate.training.scorer import base_model
 
 _MIXED = {"float32": "no", "bfloat16": "bf16"}
 NF4_BYTES = 0.5 + 4 / 64
-"""Of a weight in 4 bits: half a byte, and a float32 scale for each 64 of them (bitsandbytes, no double quantisation)."""
+"""Of a weight in 4 bits: half a byte, and a float32 scale for each 64 weights, as bitsandbytes keeps them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class Update:
             pass, casts, logits, and the inputs.
         stepping: the same while the optimizer steps.
         peak: the most of all together at one time, on a single device.
-        layer: the weights of the largest block in bfloat16, which sharding gathers.
+        going: the most of all together while going forward and backward, on a single device.
+        gathered: what is there whole, in bfloat16, while sharded weights are computed with: two blocks (the one that
+            computes, the one that is fetched) and what is in no block.
+        whole: all weights in the precision computed in, as rollouts gather them.
         flops: of each share, for one batch, recomputation included; by the name of the row.
     """
 
@@ -58,17 +62,10 @@ class Update:
     passing: int
     stepping: int
     peak: int
-    layer: int
+    going: int
+    gathered: int
+    whole: int
     flops: Mapping[str, int]
-
-    def sharded(self, devices: int) -> int:
-        """The peak on each device where weights, gradients and states are shared out over `devices` of them.
-
-        Two blocks are there whole: the one that computes, and the one that is fetched meanwhile.
-        """
-        lasting = self.weights + self.reference + self.states
-        going = (lasting + self.gradients) / devices + self.passing + 2 * self.layer
-        return int(max(going, (lasting + self.gradients + self.stepping) / devices))
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ def simulate_update(shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, 
         found: dict[str, int] = {}
 
         def before_the_step(*_: Any) -> None:
-            found["passing"] = ledger.passing_peak
+            found["passing"], found["going"] = ledger.passing_peak, ledger.peak
             ledger.passing_peak = ledger.held - ledger.lasting
 
         optimizer.register_step_pre_hook(before_the_step)
@@ -145,9 +142,11 @@ def simulate_update(shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, 
         ledger.mark()
         learner.descend(batches, loss_of)
         marks.append(("", ledger.flops))
-        flops = {name: after - before for (name, before), (_, after) in zip(marks, marks[1:], strict=False)}
+        flops = {name: after - before for (name, before), (_, after) in pairwise(marks)}
         fewer = _quantised(policy, recipe.setup)
-        blocks = language_model_of(base_model(policy.model)).layers
+        size = 2 if recipe.setup.precision == "bfloat16" else 4
+        whole = size * sum(parameter.numel() for parameter in policy.model.parameters())
+        blocks = [size * sum(one.numel() for one in block.parameters()) for block in _blocks(policy.model)]
         return Update(
             weights=parts["weights"] - fewer,
             reference=parts["reference"],
@@ -156,7 +155,9 @@ def simulate_update(shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, 
             passing=found["passing"],
             stepping=ledger.passing_peak,
             peak=ledger.peak - fewer,
-            layer=max(2 * sum(one.numel() for one in block.parameters()) for block in cast(Any, blocks)),
+            going=found["going"] - fewer,
+            gathered=2 * max(blocks) + whole - sum(blocks),
+            whole=whole,
             flops=flops,
         )
 
@@ -302,6 +303,12 @@ def _pictures_by_place() -> Iterator[None]:
 def _held_by(module: nn.Module) -> Iterator[Tensor]:
     yield from module.parameters()
     yield from module.buffers()
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """The repeated blocks of both towers, which are sharded one by one."""
+    names = getattr(base_model(model), "_no_split_modules", None) or ()
+    return [module for module in model.modules() if type(module).__name__ in names]
 
 
 def _quantised(policy: VLM, setup: Setup) -> int:

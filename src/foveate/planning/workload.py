@@ -105,7 +105,11 @@ def rows_of(recipe: Recipe, shapes: Shapes, assumed: Assumed, *, longest: bool) 
         crops = asked.max_boxes if longest else min(assumed.crops, asked.max_boxes)
         kept: tuple[Grid, ...] = ()
         if not asked.withhold_full_image:
-            kept = (shapes.grid((recipe.images.answer_budget(shapes.budget) or recipe.images.view_budget(shapes.budget)).max_pixels),)
+            kept = (
+                shapes.grid(
+                    (recipe.images.answer_budget(shapes.budget) or recipe.images.view_budget(shapes.budget)).max_pixels
+                ),
+            )
         answer = RowShape("answer", (*kept, *(crop,) * crops), assumed.prompt_tokens, 1, reply)
         return [(replace(first, name="locate"), 1), (answer, rollout.group_size)]
     turns = 1
