@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from foveate.context import Context
 from foveate.families.adapters import language_model_of
@@ -73,6 +73,7 @@ class Rollout:
     """What the replies of one turn need beside the weights and whatever the training keeps.
 
     Attributes:
+        weights: of the policy, as they are held.
         prefill: the most that is held while contexts are read and their caches repeated.
         decode: and while the last token of the longest replies is written.
         cache: keys and values of all samples at their longest.
@@ -82,6 +83,7 @@ class Rollout:
         decode_flops: of one token of one sample.
     """
 
+    weights: int
     prefill: int
     decode: int
     cache: int
@@ -170,7 +172,7 @@ def simulate_rollout(shapes: Shapes, recipe: Recipe, row: RowShape, questions: i
         questions: contexts there are at most.
     """
     ledger = Ledger()
-    with _standing(ledger, shapes, recipe, gpu=gpu, alone=True) as (policy, _, _, _):
+    with _standing(ledger, shapes, recipe, gpu=gpu, alone=True) as (policy, _, _, parts):
         prompt, longest = row.prompt(shapes), row.sequence(shapes)
         limits = _Limits()
         contexts = max(1, min(questions, limits.prefill // prompt, limits.samples // row.branches))
@@ -205,7 +207,7 @@ def simulate_rollout(shapes: Shapes, recipe: Recipe, row: RowShape, questions: i
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     half = 2 if recipe.setup.precision == "bfloat16" else 4
     cache = 2 * text.num_hidden_layers * text.num_key_value_heads * width * half * longest * samples
-    return Rollout(prefill, decode, cache, samples, contexts, read / contexts, written / samples)
+    return Rollout(parts["weights"], prefill, decode, cache, samples, contexts, read / contexts, written / samples)
 
 
 def learner_precision(recipe: Recipe) -> torch.autocast:
@@ -234,13 +236,12 @@ def _standing(
     model = shapes.model(ledger.fake)
     count_windows_at_once(model)
     with ExitStack() as stack:
-        accelerator = stack.enter_context(_single(_MIXED[setup.precision]))
+        accelerator = stack.enter_context(one_process(setup.precision))
         if gpu:
             stack.enter_context(gpu_attention())
         stack.enter_context(_unmoved())
         stack.enter_context(_pictures_by_place())
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # of torch, that a copy of a tensor without contents has none
+        stack.enter_context(_copied_as_clones())
         stack.enter_context(ledger)
         with ledger.without_contents():
             policy = prepare(VLM(model, Sized(shapes)), setup, seed=0, device=torch.device("cpu"))
@@ -260,18 +261,37 @@ def _standing(
 
 
 @contextmanager
-def _single(mixed_precision: str) -> Iterator[Accelerator]:
-    """An accelerator of one CPU process. Accelerate keeps one state a process: another's is put back afterwards."""
+def one_process(precision: str, device: str = "cpu") -> Iterator[Accelerator]:
+    """An accelerator of one process. Accelerate keeps one state a process: another's is put back afterwards."""
     states: list[dict[str, Any]] = [state._shared_state for state in (PartialState, AcceleratorState, GradientState)]
     before = [dict(state) for state in states]
     for state in states:
         state.clear()
     try:
-        yield Accelerator(cpu=True, mixed_precision=mixed_precision)
+        yield Accelerator(cpu=device == "cpu", mixed_precision=_MIXED[precision])
     finally:
         for state, kept in zip(states, before, strict=True):
             state.clear()
             state.update(kept)
+
+
+@contextmanager
+def _copied_as_clones() -> Iterator[None]:
+    """`copy.deepcopy` of tensors without contents: torch's own way copies what they belong to, and crashes later."""
+
+    def copied(tensor: FakeTensor, memo: dict[int, Any]) -> Tensor:
+        if id(tensor) not in memo:
+            clone = tensor.detach().clone()
+            weight = isinstance(tensor, nn.Parameter)
+            memo[id(tensor)] = nn.Parameter(clone, requires_grad=tensor.requires_grad) if weight else clone
+        own: Tensor = memo[id(tensor)]
+        return own
+
+    FakeTensor.__deepcopy__ = copied
+    try:
+        yield
+    finally:
+        del FakeTensor.__deepcopy__
 
 
 @contextmanager
