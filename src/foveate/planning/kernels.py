@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from foveate.training import attention
+import foveate.training.attention
 
 NAME = "foveate_counted_flash"
 """With "flash" in the name a tower hands over all windows of a layer together instead of one by one."""
@@ -64,12 +64,17 @@ def _windows(
     if windows == 1:
         out = nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling)
         return out.transpose(1, 2).contiguous(), None
-    cut = (
-        _Apart.apply(tensor)[0].unflatten(1, (length // size, size)).transpose(0, 1) for tensor in (query, key, value)
-    )
-    out = nn.functional.scaled_dot_product_attention(*cut, scale=scaling)
+    cut = (_apart(tensor)[0].unflatten(1, (length // size, size)).transpose(0, 1) for tensor in (query, key, value))
+    queries, keys, values = cut
+    out = nn.functional.scaled_dot_product_attention(queries, keys, values, scale=scaling)
     out = out.transpose(1, 2).contiguous().reshape(1, length, heads, width)
-    return _Joined.apply(out), None
+    joined: Tensor = _Joined.apply(out)  # type: ignore[no-untyped-call]
+    return joined, None
+
+
+def _apart(whole: Tensor) -> Tensor:
+    cut: Tensor = _Apart.apply(whole)  # type: ignore[no-untyped-call]
+    return cut
 
 
 AttentionInterface.register(NAME, _windows)
@@ -90,11 +95,12 @@ def gpu_attention() -> Iterator[None]:
     backward pass would not see one.
     """
     before = nn.functional.scaled_dot_product_attention
-    nn.functional.scaled_dot_product_attention = attention.scaled_dot_product_attention = _on_gpu
+    packed: Any = foveate.training.attention
+    nn.functional.scaled_dot_product_attention = packed.scaled_dot_product_attention = _on_gpu
     try:
         yield
     finally:
-        nn.functional.scaled_dot_product_attention = attention.scaled_dot_product_attention = before
+        nn.functional.scaled_dot_product_attention = packed.scaled_dot_product_attention = before
 
 
 def _on_gpu(

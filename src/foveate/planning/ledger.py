@@ -49,7 +49,7 @@ class Ledger(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.held = self.peak = self.lasting = self.passing_peak = self.flops = 0
         self._contents_at_most = _CONTENTS_AT_MOST
@@ -58,11 +58,11 @@ class Ledger(TorchDispatchMode):
 
     def __enter__(self) -> Ledger:
         self.fake.__enter__()
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         self.fake.__exit__(*error)
 
     @contextmanager

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -127,7 +127,8 @@ class Shapes:
         """The model in float32, without contents: fake tensors, or torch's meta device where `fake` is None."""
         kind = architecture_of(self.name, self.config.to_dict()).weights
         with fake if fake is not None else nullcontext(), nullcontext() if fake is not None else torch.device("meta"):
-            return kind(copy.deepcopy(self.config)).eval()
+            model: PreTrainedModel = cast(Any, kind)(copy.deepcopy(self.config))
+            return model.eval()
 
     def parameters(self) -> int:
         """All weights; shared ones count once."""

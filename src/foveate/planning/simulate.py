@@ -287,7 +287,7 @@ def _copied_as_clones() -> Iterator[None]:
         own: Tensor = memo[id(tensor)]
         return own
 
-    FakeTensor.__deepcopy__ = copied
+    FakeTensor.__deepcopy__ = copied  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:
@@ -298,7 +298,7 @@ def _copied_as_clones() -> Iterator[None]:
 def _unmoved() -> Iterator[None]:
     """Modules stay where they are: there is one device, and torch cannot move parameters without contents in place."""
     before = nn.Module._apply
-    nn.Module._apply = lambda self, fn, recurse=True: self  # type: ignore[assignment,method-assign]
+    nn.Module._apply = lambda self, fn, recurse=True: self  # type: ignore[method-assign]
     try:
         yield
     finally:
