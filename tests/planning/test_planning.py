@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 
 import pytest
 import torch
@@ -174,5 +175,5 @@ def test_sharding_divides(plan):
 def test_the_settings_that_are_advised_can_be_typed(plan):
     command = shlex.split(as_json(plan, "hart", " ".join(f"--set {one}" for one in FEW))["command"])
     assert command[:3] == ["torchrun", "--nproc-per-node", "4"]
-    settings = [word for before, word in zip(command, command[1:], strict=False) if before == "--set"]
+    settings = [word for before, word in pairwise(command) if before == "--set"]
     assert load_recipe("hart", settings) == plan.best.recipe

@@ -128,7 +128,8 @@ class Shapes:
         kind = architecture_of(self.name, self.config.to_dict()).weights
         with fake if fake is not None else nullcontext(), nullcontext() if fake is not None else torch.device("meta"):
             model: PreTrainedModel = cast(Any, kind)(copy.deepcopy(self.config))
-            return model.eval()
+            model.eval()
+            return model
 
     def parameters(self) -> int:
         """All weights; shared ones count once."""
