@@ -12,11 +12,21 @@ from typing import NamedTuple
 from foveate.context import Context
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import ImageError, open_image
-from foveate.protocols.base import Completion, FamilyTraits, FinishReason, Protocol, Stop, StopReason, Subject, Turn
+from foveate.protocols.base import (
+    Ask,
+    Completion,
+    FamilyTraits,
+    FinishReason,
+    Protocol,
+    Stop,
+    StopReason,
+    Subject,
+    Turn,
+)
 from foveate.questions.schema import Question
 from foveate.regions import Box, Point, box_area
 
-__all__ = ["Episode", "Group", "StopReason", "Turn", "episode_chunks", "run_episodes"]
+__all__ = ["Answerer", "Episode", "Group", "StopReason", "Turn", "episode_chunks", "run_episodes"]
 
 HELD_PIXELS = 2**28
 """Of originals that are in memory at the same time (0.8 GB): 8K pictures come in chunks of nine."""
@@ -67,12 +77,60 @@ class Group(NamedTuple):
     episodes: tuple[Episode, ...]
 
 
+class Answerer(NamedTuple):
+    """Another model than the one that locates, which is asked the answer turns in its own family's terms.
+
+    Attributes:
+        protocol: the locating model's, but with the pixel budgets of this one.
+        generator: who answers.
+    """
+
+    protocol: Protocol
+    generator: Generator
+
+
+class _Part(NamedTuple):
+    """What one model is asked about a question: everything in the terms of its family."""
+
+    subject: Subject
+    protocol: Protocol
+    generator: Generator
+
+    def next(self, turns: Sequence[Turn]) -> Ask | Stop:
+        return self.protocol.next(self.subject, turns)
+
+    def read(self, turns: Sequence[Turn], context: Context, completion: Completion) -> Turn:
+        return self.protocol.read(self.subject, turns, context, completion)
+
+
 @dataclass(slots=True)
 class _Running:
-    subject: Subject
+    """An episode on its way.
+
+    Attributes:
+        asked: whose turn it is.
+        answering: who is asked from the answer turn on.
+    """
+
+    asked: _Part
+    answering: _Part
     seed: int
     turns: list[Turn] = field(default_factory=list)
     stop: Stop | None = None
+
+    def next(self) -> Ask | Stop:
+        step = self.asked.next(self.turns)
+        if isinstance(step, Ask) and step.final and self.asked is not self.answering:
+            self.asked = self.answering
+            return self.asked.next(self.turns)
+        return step
+
+    def take(self, context: Context, completion: Completion) -> None:
+        if completion.finish_reason is FinishReason.FAILED:
+            self.turns.append(Turn(context, completion))
+            self.stop = Stop(StopReason.FAILED)
+        else:
+            self.turns.append(self.asked.read(self.turns, context, completion))
 
 
 def run_episodes(
@@ -80,6 +138,7 @@ def run_episodes(
     protocol: Protocol,
     generator: Generator,
     *,
+    answerer: Answerer | None = None,
     n: int = 1,
     sampling: Sampling | None = None,
     seed: int = 0,
@@ -96,12 +155,21 @@ def run_episodes(
 
     Raises:
         ImageError: a picture cannot be used; the message names the question.
+        SharedContextError: there is an answerer, and the protocol's answer turn is no context of its own.
         UnshownPicturesError: a question has several pictures, and the protocol shows one.
         ValueError: n or at_once is under 1.
     """
     groups: list[Group] = []
     for chunk in episode_chunks(
-        questions, protocol, generator, n=n, sampling=sampling, seed=seed, at_once=at_once, answered_by=answered_by
+        questions,
+        protocol,
+        generator,
+        answerer=answerer,
+        n=n,
+        sampling=sampling,
+        seed=seed,
+        at_once=at_once,
+        answered_by=answered_by,
     ):
         groups += chunk
         if on_progress:
@@ -114,6 +182,7 @@ def episode_chunks(
     protocol: Protocol,
     generator: Generator,
     *,
+    answerer: Answerer | None = None,
     n: int = 1,
     sampling: Sampling | None = None,
     seed: int = 0,
@@ -126,6 +195,9 @@ def episode_chunks(
     Episodes of a question that are shown the same context share one request. Each picture is opened once.
 
     Args:
+        protocol: by which the generator is asked, with the pixel budgets of its family.
+        generator: who locates, and answers where there is no other.
+        answerer: who is asked the answer turns instead; each turn is shown and read in the terms of its own model.
         seed: with the question's id, the number of the episode and of the turn it decides every random number. The
             episodes of a question that comes again go on counting, so that they are others.
         at_once: questions whose originals are held in memory at the same time; fewer where they are larger than
@@ -135,14 +207,17 @@ def episode_chunks(
 
     Raises:
         ImageError: a picture cannot be used, and nobody is told; the message names the question.
+        SharedContextError: as `run_episodes`.
         ValueError: n or at_once is under 1.
     """
     if n < 1 or at_once < 1:
         raise ValueError(f"needs n >= 1 and at_once >= 1, not {n} and {at_once}")
+    if answerer:
+        protocol.refuse_two_models()
     sampling = sampling or Sampling()
     asked: Counter[str] = Counter()
     for subjects in _opened(questions, protocol, generator.family, at_once, on_unreadable):
-        groups = _run_chunk(subjects, protocol, generator, n, sampling, seed, asked, answered_by)
+        groups = _run_chunk(subjects, protocol, generator, answerer, n, sampling, seed, asked, answered_by)
         subjects.clear()  # the originals go while the caller looks at the groups
         yield groups
 
@@ -180,6 +255,7 @@ def _run_chunk(
     subjects: Sequence[Subject],
     protocol: Protocol,
     generator: Generator,
+    answerer: Answerer | None,
     n: int,
     sampling: Sampling,
     seed: int,
@@ -188,44 +264,49 @@ def _run_chunk(
 ) -> list[Group]:
     running: list[_Running] = []
     for subject in subjects:
+        locating = answering = _Part(subject, protocol, generator)
+        if answerer:
+            answering = _Part(subject.told_to(answerer.generator.family), *answerer)
         name = subject.question.id
         first = asked[name] * n
-        running += [_Running(subject, _derived(seed, name, first + number)) for number in range(n)]
+        running += [_Running(locating, answering, _derived(seed, name, first + number)) for number in range(n)]
         asked[name] += 1
     while active := [episode for episode in running if episode.stop is None]:
-        shared: dict[Hashable, tuple[Context, list[_Running]]] = {}
+        batches: dict[int, dict[Hashable, tuple[Context, list[_Running]]]] = {}
         for episode in active:
-            step = protocol.next(episode.subject, episode.turns)
+            step = episode.next()
             if isinstance(step, Stop):
                 episode.stop = step
                 continue
             if step.final and answered_by:
-                written = answered_by(episode.subject.question)
-                episode.turns.append(protocol.read(episode.subject, episode.turns, step.context, written))
+                episode.take(step.context, answered_by(episode.asked.subject.question))
                 continue
-            key = (id(episode.subject), step.context.key)
+            shared = batches.setdefault(id(episode.asked.generator), {})
+            key = (id(episode.asked.subject), step.context.key)
             shared.setdefault(key, (step.context, []))[1].append(episode)
-        requests = [
-            Request(context, tuple(_derived(e.seed, "turn", len(e.turns)) for e in sharing))
-            for context, sharing in shared.values()
-        ]
-        replies = generator.generate(requests, sampling) if requests else []
-        for (context, sharing), completions in zip(shared.values(), replies, strict=True):
-            for episode, completion in zip(sharing, completions, strict=True):
-                if completion.finish_reason is FinishReason.FAILED:
-                    episode.turns.append(Turn(context, completion))
-                    episode.stop = Stop(StopReason.FAILED)
-                else:
-                    episode.turns.append(protocol.read(episode.subject, episode.turns, context, completion))
+        for batch in batches.values():
+            _generate(list(batch.values()), sampling)
     finished = iter(running)
     return [
         Group(subject.question, tuple(_finished(episode) for episode in islice(finished, n))) for subject in subjects
     ]
 
 
+def _generate(batch: Sequence[tuple[Context, Sequence[_Running]]], sampling: Sampling) -> None:
+    """What one model is asked: each context once, continued for all the episodes that share it."""
+    requests = [
+        Request(context, tuple(_derived(e.seed, "turn", len(e.turns)) for e in sharing)) for context, sharing in batch
+    ]
+    _, [first, *_] = batch[0]
+    replies = first.asked.generator.generate(requests, sampling)
+    for (context, sharing), completions in zip(batch, replies, strict=True):
+        for episode, completion in zip(sharing, completions, strict=True):
+            episode.take(context, completion)
+
+
 def _finished(episode: _Running) -> Episode:
     assert episode.stop is not None
-    return Episode(episode.subject.question, tuple(episode.turns), episode.stop.answer, episode.stop.reason)
+    return Episode(episode.asked.subject.question, tuple(episode.turns), episode.stop.answer, episode.stop.reason)
 
 
 def _derived(seed: int, *parts: object) -> int:

@@ -90,9 +90,7 @@ def test_a_box_lands_where_it_is_seen(kind, size, place, orientation, tmp_path_f
     [found] = episode.boxes
     view = episode.turns[0].context.views[0]
     assert view.original_size == open_image(file).size == size
-    for across, (one, other) in zip("xyxy", zip(found.corners, target.corners, strict=True), strict=True):
-        pixel = size["xy".index(across)] / view.size["xy".index(across)]  # of the view, in original pixels
-        assert abs(one - other) <= 1 + max(pixel, 1), (found, target)
+    assert max(abs(one - other) for one, other in zip(found.corners, target.corners, strict=True)) <= 2, (found, target)
     [crop] = episode.turns[1].context.views
     shown = red_box(crop.image)
     assert shown.area >= 0.9 * crop.size[0] * crop.size[1]
@@ -125,6 +123,7 @@ def test_a_model_is_told_its_frame(kind):
     [
         ("qwen2_5_vl", '```json\n[\n\t{"bbox_2d": [112, 84, 336, 168], "label": "sign"}\n]\n```'),
         ("qwen2_vl", "(250,250),(750,500)"),  # its own manner, the special tokens around it decoded away
+        ("qwen2_vl", "the sign(250,250),(750,500)"),
         ("qwen2_vl", "<|object_ref_start|>sign<|object_ref_end|><|box_start|>(250,250),(750,500)<|box_end|>"),
         ("qwen3_vl", '[{"bbox_2d": [250, 250, 750, 500], "label": "sign"}]'),
         ("internvl", "sign[[250, 250, 750, 500]]"),  # likewise

@@ -8,11 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.models import KINDS, noise_view, random_vlm
+from tests.models import KINDS, noise_view, published_processor, random_vlm
 
 from foveate.context import Context
 from foveate.families import EMBEDDED, UnsupportedModelError, checkpoint_digest, load, tiny
+from foveate.images import PixelBudget, View
+from foveate.regions import Box
 
 
 @pytest.fixture
@@ -147,6 +150,58 @@ def test_a_checkpoint_of_any_family_is_told_by_its_configuration(kind, tmp_path)
         )
     assert torch.equal(one, two)
     assert checkpoint_digest(loaded)
+
+
+CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+PUBLISHED = {
+    "qwen2_vl": (
+        {"min_pixels": 3136, "max_pixels": 12_845_056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
+        | CLIP
+        | {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2VLProcessor"},
+        PixelBudget(3136, 12_845_056),
+    ),
+    "qwen2_5_vl": (
+        {"min_pixels": 3136, "max_pixels": 12_845_056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
+        | CLIP
+        | {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor"},
+        PixelBudget(3136, 12_845_056),
+    ),
+    "qwen3_vl": (
+        {"size": {"longest_edge": 16_777_216, "shortest_edge": 65_536}, "patch_size": 16, "merge_size": 2}
+        | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "temporal_patch_size": 2}
+        | {"image_processor_type": "Qwen2VLImageProcessorFast", "processor_class": "Qwen3VLProcessor"},
+        PixelBudget(65_536, 16_777_216),
+    ),
+    "internvl": (
+        {"crop_size": None, "crop_to_patches": False, "min_patches": 1, "max_patches": 12, "resample": 3}
+        | {"size": {"height": 448, "width": 448}, "size_divisor": None, "data_format": "channels_first"}
+        | {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "do_center_crop": None}
+        | {"image_processor_type": "GotOcr2ImageProcessorFast", "processor_class": "InternVLProcessor"},
+        PixelBudget(448 * 448, 12 * 448 * 448),
+    ),
+}
+"""What the image processors of published checkpoints are told, by their keys."""
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["preprocessor_config", "processor_config"])
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_the_processors_settings_are_read_as_they_are_published(kind, nested, tmp_path):
+    """Also as transformers writes them since version 5, within the processor's own."""
+    settings, budget = PUBLISHED[kind]
+    random_vlm(kind=kind, processor=published_processor(kind)).save(tmp_path)
+    (tmp_path / "preprocessor_config.json").unlink()
+    name, written = "preprocessor_config.json", settings
+    if nested:
+        name, written = "processor_config.json", {"image_processor": settings}
+    (tmp_path / name).write_text(json.dumps(written))
+    family = load(tmp_path).family
+    assert family.budget == budget
+    assert family.multiple == (32 if kind == "qwen3_vl" else 28)
+    side = 448
+    grey = Image.new("RGB", (side, side), (128, 128, 128))
+    values = family.pixels(View(grey, Box(0, 0, side, side), (side, side)))["pixel_values"]
+    for mean, std in zip(settings["image_mean"], settings["image_std"], strict=True):
+        assert torch.isclose(values, torch.tensor((128 / 255 - mean) / std), atol=1e-5).any()
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3_5", "martian", None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tests.families.conftest import with_qwens_tokenizer
 from tests.models import KINDS, chained, group, located, make_question, noise_view, random_vlm
 from tests.pictures import marked, red_box
 from torch import Tensor
@@ -88,6 +90,14 @@ def test_packed_rows_are_separate_rows(vlm: VLM, shape: str) -> None:
         assert float((packed[name] - gradient).norm()) <= TOLERANCE * scale, name
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_self_check_passes_in_bfloat16(kind: str) -> None:
+    vlm = random_vlm(kind=kind, gain=1.0)
+    vlm.model.to(torch.bfloat16)
+    for episodes in shapes(vlm.family.multiple).values():
+        assert self_check(vlm, episodes).max_difference < 0.2
+
+
 def test_what_a_crop_shows_counts(vlm: VLM) -> None:
     """No family trains blind: with other pixels in one episode's crop, its log-probs change, and no other's."""
     patch = vlm.family.multiple
@@ -146,16 +156,24 @@ class Scripted(Generator):
     def _reply(self, context: Context, number: int) -> Completion:
         view = context.views[-1]
         text = "78"[number % 2]
+        if self._family.box_style == "json":
+            text = rf"The number is \boxed{{{text}}}."
         if not view.cropped:
             x1, y1, x2, y2 = view.from_original(RED, self._family.frame).corners
-            text = f"{math.floor(x1)} {math.floor(y1)} {math.ceil(x2)} {math.ceil(y2)}"
+            written = [math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)]
+            text = " ".join(map(str, written))
+            if self._family.box_style == "json":
+                text = json.dumps([{"bbox_2d": written, "label": "red square"}])
+            if any("<tool_call>" in str(part) for message in context.messages for part in message.parts):
+                text = f'<tool_call>{{"name": "crop", "arguments": {{"bbox_2d": {written}}}}}</tool_call>'
         return Completion(self._family.reply(text), (), text, FinishReason.END)
 
 
 @pytest.mark.parametrize("name", ["hart", "mgpo", "lfpc-1"])
+@pytest.mark.parametrize("tokenizer", ["tiny", pytest.param("qwen", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [*FAMILIES, "qwen3_vl_moe"])
 def test_a_step_of_every_recipe(
-    kind: str, name: str, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tokenizer: str, name: str, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shipped recipe, in small: the file is opened, the box lands on the red, the crop is cut, weights move."""
     monkeypatch.setattr(rl, "LocalGenerator", Scripted)
@@ -168,7 +186,7 @@ def test_a_step_of_every_recipe(
         "optimisation.learning_rate": 1e-3,
         "images.max_pixels": 13_000,
     }
-    vlm, groups = random_vlm(kind=kind, gain=1.0), []
+    vlm, groups = random_vlm(kind=kind, gain=1.0) if tokenizer == "tiny" else with_qwens_tokenizer(kind), []
     before = {name: weight.clone() for name, weight in vlm.model.state_dict().items()}
     trainer = Trainer(
         load_recipe(name, [f"{setting}={value}" for setting, value in small.items()]),
@@ -208,10 +226,9 @@ def test_what_is_saved_can_be_asked(kind: str, photograph: Path, tmp_path: Path)
         replies.append(episode.turns[0].completion.token_ids)
     assert replies[0] == replies[1]
     drawn = tmp_path / "drawn.png"
+    model, out = str(tmp_path / "model"), str(drawn)
     said = CliRunner().invoke(
-        app,
-        ["ask", str(photograph), "red square", "--model", str(tmp_path / "model"), "--protocol", "direct"]
-        + ["--out", str(drawn)],
+        app, ["ask", str(photograph), "red square", "--model", model, "--protocol", "direct", "--out", out]
     )
     assert said.exit_code == 0, said.output
     assert Image.open(drawn).size == (400, 300)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,8 @@ from pydantic import Field, TypeAdapter
 from foveate.evaluation.grounding import Grounding, measured
 from foveate.evaluation.probes import Probed
 from foveate.evaluation.statistics import Interval, bootstrap_interval
-from foveate.protocols.base import StopReason
+from foveate.images import View
+from foveate.protocols.base import StopReason, Turn
 from foveate.questions.schema import Question
 from foveate.regions import Corners
 
@@ -25,6 +26,21 @@ FIGURES = ("accuracy", "iog30", "mean_iou", "box_area", "boxes", "valid_boxes")
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model was shown and wrote.
+
+    Attributes:
+        tokens: that it wrote.
+        visual_tokens: that it was shown, each view once for every context that begins anew with it.
+        prompt_tokens: as an endpoint counted what it was shown; None where nobody did.
+    """
+
+    tokens: int
+    visual_tokens: int
+    prompt_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One scored episode, without its pictures.
 
@@ -32,9 +48,10 @@ class Attempt:
         boxes: every valid box of its locating turns, in original pixels.
         texts: the reply of each turn.
         tokens: that it wrote.
-        visual_tokens: that it was shown, each view once for every context that begins anew with it.
-        prompt_tokens: as an endpoint counted what it was shown, over all turns; None where nobody did.
+        visual_tokens: that it was shown, as `Cost` counts them.
+        prompt_tokens: as an endpoint counted what it was shown, over all turns that one did; None where nobody did.
         judged: whether a judge said if it is right.
+        by_model: what the locating and what the answering model was shown and wrote, where they are two.
     """
 
     right: bool
@@ -48,6 +65,7 @@ class Attempt:
     visual_tokens: int = 0
     prompt_tokens: int | None = None
     judged: bool = False
+    by_model: tuple[Cost, Cost] | None = None
 
     def figure(self, name: str) -> float | None:
         """A figure of `FIGURES`, or `unparsed`: whether no answer could be read; None where it is undefined."""
@@ -145,7 +163,8 @@ def score(
     episodes: Sequence[Episode],
     marks: Sequence[Mark],
     *,
-    multiple: int,
+    tokens_of: Callable[[View], int],
+    answering: Callable[[View], int] | None = None,
     data: str = "",
     seconds: float | None = None,
 ) -> Scored:
@@ -155,7 +174,8 @@ def score(
         question: with its annotations.
         episodes: none of which failed.
         marks: one for each, with a verdict.
-        multiple: the side of one visual token, in pixels of a view.
+        tokens_of: how many visual tokens a view costs the model (`FamilyTraits.feature_count`).
+        answering: likewise of the model that answers, where it is another than the one that locates.
         data: the question's fingerprint.
         seconds: that they took.
     """
@@ -163,7 +183,10 @@ def score(
         question.id,
         question.category,
         question.answer,
-        tuple(_attempt(question, episode, mark, multiple) for episode, mark in zip(episodes, marks, strict=True)),
+        tuple(
+            _attempt(question, episode, mark, tokens_of, answering)
+            for episode, mark in zip(episodes, marks, strict=True)
+        ),
         text=question.text,
         choices=dict(question.choices) if question.choices is not None else None,
         regions=tuple(tuple(box.corners for box in levels) for levels in question.regions),
@@ -174,9 +197,19 @@ def score(
     )
 
 
-def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int) -> Attempt:
-    usages = [turn.completion.usage for turn in episode.turns]
-    counted = [usage.prompt_tokens for usage in usages if usage is not None]
+def _attempt(
+    question: Question,
+    episode: Episode,
+    mark: Mark,
+    tokens_of: Callable[[View], int],
+    answering: Callable[[View], int] | None,
+) -> Attempt:
+    if answering is None:
+        parts = [_cost(episode.turns, tokens_of)]
+    else:
+        located = [turn for turn in episode.turns if turn.located]
+        parts = [_cost(located, tokens_of), _cost(episode.turns[len(located) :], answering)]
+    counted = [part.prompt_tokens for part in parts if part.prompt_tokens is not None]
     return Attempt(
         right=bool(mark.right),
         answer=episode.answer,
@@ -185,28 +218,34 @@ def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int) ->
         boxes=tuple(box.corners for box in episode.boxes),
         texts=tuple(turn.completion.text for turn in episode.turns),
         problems=tuple(turn.problem.value for turn in episode.turns if turn.problem),
-        tokens=sum(turn.completion.tokens for turn in episode.turns),
-        visual_tokens=visual_tokens(episode, multiple),
+        tokens=sum(part.tokens for part in parts),
+        visual_tokens=sum(part.visual_tokens for part in parts),
         prompt_tokens=sum(counted) if counted else None,
         judged=mark.judged,
+        by_model=None if answering is None else (parts[0], parts[1]),
     )
 
 
-def visual_tokens(episode: Episode, multiple: int) -> int:
-    """Visual tokens that an episode was shown: a view counts again only where a context begins anew with it.
+def _cost(turns: Sequence[Turn], tokens_of: Callable[[View], int]) -> Cost:
+    usages = [turn.completion.usage for turn in turns]
+    counted = [usage.prompt_tokens for usage in usages if usage is not None]
+    written = sum(turn.completion.tokens for turn in turns)
+    return Cost(written, visual_tokens(turns, tokens_of), sum(counted) if counted else None)
+
+
+def visual_tokens(turns: Sequence[Turn], tokens_of: Callable[[View], int]) -> int:
+    """Visual tokens that turns of an episode showed: a view counts again only where a context begins anew with it.
 
     Args:
-        episode: any.
-        multiple: the side of one visual token, in pixels of a view.
+        turns: any, in order.
+        tokens_of: how many a view costs.
     """
     total, before = 0, None
-    for turn in episode.turns:
+    for turn in turns:
         shown = turn.context.messages
         if before is not None and shown[: len(before)] == before:
             shown = shown[len(before) :]
-        total += sum(
-            (view.size[0] // multiple) * (view.size[1] // multiple) for message in shown for view in message.views
-        )
+        total += sum(tokens_of(view) for message in shown for view in message.views)
         before = turn.context.messages
     return total
 

@@ -91,18 +91,12 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: float, with_tower:
     roots = [language_model_of(model), *(tower_of(model) if with_tower else ())]
     inside = {id(module) for root in roots for module in root.modules()}
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and id(module) in inside]
-    base = _base_name(model)
-    config = peft.LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=0.0,
-        target_modules=_pattern(names),
-        base_model_name_or_path=base.model,
-        revision=base.revision,
-    )
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=_pattern(model, names))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return cast(PreTrainedModel, peft.get_peft_model(model, config))
+        adapted = peft.get_peft_model(model, config)
+    config.base_model_name_or_path, config.revision = _base_name(model)  # PEFT knows the name alone
+    return cast(PreTrainedModel, adapted)
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -165,15 +159,16 @@ def _base_name(model: PreTrainedModel) -> Base:
     name = str(model.name_or_path)
     if name == str(tiny.path()):
         return Base("tiny", None)  # wherever the package is installed
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Base(str(Path(name).resolve()), None)
     return Base(name, getattr(model.config, "_commit_hash", None))
 
 
-def _pattern(names: list[str]) -> str:
-    """A regular expression for exactly these modules of a model: short, where blocks are numbered."""
-    shapes = sorted({re.sub(r"\\\.\d+(?=\\\.|$)", r"\\.\\d+", re.escape(name)) for name in names})
-    return "|".join(shapes)
+def _pattern(model: nn.Module, names: list[str]) -> str:
+    """A regular expression for exactly these modules: one for all blocks of a kind, where none but these fit it."""
+    short = "|".join(sorted({re.sub(r"\\\.\d+(?=\\\.)", r"\\.\\d+", re.escape(name)) for name in names}))
+    fit = sum(re.fullmatch(short, name) is not None for name, _ in model.named_modules())
+    return short if fit == len(names) else "|".join(map(re.escape, names))
 
 
 def _peft() -> Any:

@@ -1,10 +1,19 @@
 """The methods as data."""
 
 from foveate.recipes.notes import Line, annotated, differences
-from foveate.recipes.schema import Recipe, RecipeError, StageName, dump_recipe, load_recipe, recipe_names
-from foveate.recipes.sections import AdamW, Setup, Split
+from foveate.recipes.schema import (
+    USUAL_RECIPE,
+    Recipe,
+    RecipeError,
+    StageName,
+    dump_recipe,
+    load_recipe,
+    recipe_names,
+)
+from foveate.recipes.sections import AdamW, Setup, Split, Tracker
 
 __all__ = [
+    "USUAL_RECIPE",
     "AdamW",
     "Line",
     "Recipe",
@@ -12,6 +21,7 @@ __all__ = [
     "Setup",
     "Split",
     "StageName",
+    "Tracker",
     "annotated",
     "differences",
     "dump_recipe",

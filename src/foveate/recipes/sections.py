@@ -19,6 +19,7 @@ from foveate.protocols import (
 )
 
 PositiveInt = Annotated[int, Field(gt=0)]
+Tracker = Literal["tensorboard", "trackio", "wandb"]
 
 
 class Section(BaseModel):
@@ -261,6 +262,14 @@ class Setup(Section):
     long as they hold. With LoRA, `lora.targets` says what is trained."""
     shard: Literal["none", "full"] = "none"
     """With several processes: each has all weights, gradients and optimizer (DDP), or with `full` a part (FSDP2)."""
+    keep_checkpoints: PositiveInt = 2
+    """The newest ones that are kept, each of which can be resumed."""
+    keep_every: PositiveInt | None = None
+    """Every so many steps a checkpoint is kept for good, in the end without its optimizer; none where None."""
+    max_skipped_updates: PositiveInt = 5
+    """A loss or gradient that is not finite skips the update; the run ends after a step with this many in a row."""
+    trackers: list[Tracker] = []
+    """Where metrics go besides metrics.jsonl."""
 
     @model_validator(mode="after")
     def _goes_together(self) -> Setup:

@@ -1,8 +1,8 @@
 """The policy and its reference as a run's setup wants them: what is trained, in which precision, kept where.
 
-What is trained is float32. An update of 1e-6 is a fiftieth of what bfloat16 can tell from 1e-2, and would be lost. With
-`precision: bfloat16` the frozen linear and convolution layers are kept in bfloat16, which is what autocast would make
-of them at each use: the same numbers, in half the memory.
+What is trained is float32. An update of 1e-6 is a sixtieth of the step between two weights of 1e-2 in bfloat16, and
+would be lost. With `precision: bfloat16` the frozen linear and convolution layers are kept in bfloat16, which is what
+autocast would make of them at each use: the same numbers, in half the memory.
 """
 
 from __future__ import annotations
@@ -152,5 +152,7 @@ def _quantise(model: PreTrainedModel, compute: torch.dtype, device: torch.device
             quant_type="nf4",
         )
         layer.load_state_dict(module.state_dict())
+        # On a CPU that has the instructions it would repack itself, and round once more, in the first rollout.
+        layer.support_avx512bf16_for_cpu = False
         language_model.set_submodule(name, layer.to(device).requires_grad_(False))
     cast(Any, model).is_loaded_in_4bit = True  # by this PEFT knows what its adapters stand on
