@@ -247,7 +247,7 @@ class _Planner:
         """Of each turn."""
         setup = recipe.setup.model_copy(update={"shard": "none", "gradient_checkpointing": False})
         alike = recipe.model_copy(update={"setup": setup})
-        key = (setup, *((row, count) for row, count in rows))
+        key = (setup.model_dump_json(), *rows)
         if key not in self._rollouts:
             questions = self._questions(recipe)
             self._rollouts[key] = [
@@ -268,7 +268,7 @@ class _Planner:
     def _update(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> Update:
         setup = recipe.setup.model_copy(update={"shard": "none"})
         shares = self._shares(recipe, rows)
-        key = (setup, *shares)
+        key = (setup.model_dump_json(), *shares)
         if key not in self._updates:
             self._updates[key] = simulate_update(
                 self._shapes, recipe.model_copy(update={"setup": setup}), shares, gpu=self._machine.is_gpu
