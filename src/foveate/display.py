@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -11,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from foveate.evaluation.official import Official
@@ -185,11 +186,17 @@ def plan_tables(figures: Mapping[str, Any]) -> Group:
         "",
         _plan_options(figures["options"]),
     ]
-    if best is None:
-        parts += ["", "[red]Nothing fits.[/red] Show fewer pixels (images.max_pixels), write shorter replies "]
-        parts += ["(rollout.max_new_tokens), sample smaller groups (rollout.group_size), or take more memory."]
+    if best is None and (nearest := figures["nearest"]):
+        parts += ["", "[red]Nothing fits.[/red] Show fewer pixels (images.max_pixels), write shorter replies"]
+        parts += ["(rollout.max_new_tokens), sample less at a time (rollout.group_size,"]
+        parts += ["optimisation.questions_per_step), or take more memory. What is nearest:"]
+        parts += ["", _plan_phases(nearest)]
+    elif best is None:
+        parts += ["", "[red]Nothing fits:[/red] what stands all the time (weights, gradients, optimizer) is more than"]
+        parts += ["a device has, whatever is shown and written. Take larger or more devices, or a smaller model."]
     else:
-        parts += ["", _plan_phases(best), "", "To run it:", f"  {escape(figures['command'])}"]
+        command = re.sub(r" (?=--(?:data|set) )", " \\\\\n    ", figures["command"])
+        parts += ["", _plan_phases(best), "", "To run it:", f"  {escape(command)}"]
     if figures["vllm"]:
         vllm = figures["vllm"]
         room = "" if vllm["has_room"] else ", which is more than there is"
@@ -203,7 +210,7 @@ def plan_tables(figures: Mapping[str, Any]) -> Group:
 
 
 def _plan_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
-    names = ("a question", "visual tokens", "prompt", "branches", "tokens each", "positions")
+    names = ("per question", "visual tokens", "prompt", "branches", "tokens a branch", "positions")
     table = Table("longest row", *names, box=None)
     for row in rows:
         values = ("per_question", "visual_tokens", "prompt", "branches", "branch", "positions")
@@ -212,11 +219,14 @@ def _plan_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _plan_options(options: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("settings", "needs", "of", "fits", "seconds a step (estimate)", box=None)
+    settings = Column("settings", no_wrap=True)
+    table = Table(settings, "needs", "of", "fits", "seconds a step (estimate)", box=None)
     for one in options:
         fits = "[green]yes[/green]" if one["fits"] else "[red]no[/red]"
-        settings = "\n".join(one["settings"]) or "as they are"
-        table.add_row(settings, _gib(one["needed"]), _gib(one["capacity"]), fits, f"{one['seconds']['step']:,.0f}")
+        flags = "\n".join(one["settings"]) or "as they are"
+        needs = f"over {_gib(one['needed'])}" if one["hopeless"] else _gib(one["needed"])
+        seconds = f"{one['seconds']['step']:,.0f}" if one["seconds"] else "not looked at"
+        table.add_row(flags, needs, _gib(one["capacity"]), fits, seconds)
     return table
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
+from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
@@ -12,13 +14,14 @@ from tests.models import KINDS, random_vlm
 from foveate.bench.measure import threads
 from foveate.bench.memory import CASES, QUICK, compare
 from foveate.families import EMBEDDED, load
+from foveate.planning.depth import shorten
 from foveate.planning.ledger import Ledger
 from foveate.planning.machines import GIB, machine_of
 from foveate.planning.models import PlanError, Shapes, shapes_of
 from foveate.planning.plan import Speed, make_plan
 from foveate.planning.published import CONFIGS
 from foveate.planning.report import as_json
-from foveate.planning.simulate import simulate_update
+from foveate.planning.simulate import simulate_rollout, simulate_update
 from foveate.planning.workload import Assumed, RowShape, batch_of, rows_of, shares_of
 from foveate.recipes import load_recipe
 
@@ -49,7 +52,7 @@ def test_what_is_predicted_of_larger_models_is_measured(case):
 def test_parameters_are_those_of_the_real_model(kind):
     vlm = random_vlm(kind=kind)
     shapes = Shapes(kind, "", vlm.family.config, vlm.family.budget)
-    assert shapes.parameters() == sum(parameter.numel() for parameter in vlm.model.parameters())
+    assert shapes.parameters == sum(parameter.numel() for parameter in vlm.model.parameters())
     assert shapes.multiple == vlm.family.multiple
     assert shapes.image_token_id == vlm.family.image_token_id
 
@@ -65,14 +68,14 @@ def test_parameters_are_those_of_the_real_model(kind):
     ],
 )
 def test_published_shapes_have_the_published_number_of_parameters(name, billions):
-    assert round(shapes_of(name).parameters() / 1e9, 2) == billions
+    assert round(shapes_of(name).parameters / 1e9, 2) == billions
     assert name in CONFIGS
 
 
 def test_the_embedded_model_is_known_as_it_is_loaded():
     shapes, vlm = shapes_of(EMBEDDED), load(EMBEDDED)
     assert shapes.budget == vlm.family.budget
-    assert shapes.parameters() == sum(parameter.numel() for parameter in vlm.model.parameters())
+    assert shapes.parameters == sum(parameter.numel() for parameter in vlm.model.parameters())
 
 
 @pytest.mark.parametrize("written", ["8x", "0x80GB", "eight", "80", "2xH100000", ""])
@@ -126,9 +129,87 @@ def test_more_tokens_never_need_less():
     )
 
 
+DEEP = {
+    "qwen2_5_vl": {"depth": 9, "fullatt_block_indexes": [3, 5, 8]},
+    "qwen2_vl": {"depth": 6},
+    "qwen3_vl": {"depth": 10, "deepstack_visual_indexes": [2, 4, 7]},
+    "internvl": {"num_hidden_layers": 6},
+}
+"""Towers in which kinds of blocks come more than once and not in turn."""
+
+
+def deep(kind: str) -> Shapes:
+    family = random_vlm(kind=kind, layers=8).family
+    config = copy.deepcopy(family.config)
+    for name, value in DEEP[kind].items():
+        setattr(config.vision_config, name, value)
+    return Shapes(kind, "", config, family.budget)
+
+
+def figures(found: object) -> dict[str, float]:
+    values = asdict(found)
+    return values.pop("flops", {}) | values
+
+
+WAYS = [
+    ("full", 2, ()),
+    ("bfloat16, checkpoints", 1, ("setup.precision=bfloat16", "setup.gradient_checkpointing=true")),
+    ("shared out", 2, ("setup.precision=bfloat16", "setup.shard=full", "objective.beta=0")),
+    ("LoRA", 2, ("setup.precision=bfloat16", "setup.lora.rank=2")),
+    ("frozen tower", 2, ("setup.vision_tower=freeze",)),
+]
+EACH = [(kind, way) for way in WAYS for kind in DEEP]
+QUICKLY = {("qwen2_5_vl", "LoRA"), *((kind, "bfloat16, checkpoints") for kind in DEEP)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "batches", "settings"),
+    [
+        pytest.param(
+            kind, batches, way, id=f"{kind}, {name}", marks=[] if (kind, name) in QUICKLY else pytest.mark.slow
+        )
+        for kind, (name, batches, way) in EACH
+    ],
+)
+def test_few_blocks_have_the_figures_of_all(kind, batches, settings):
+    shapes, recipe = deep(kind), load_recipe("grpo", list(settings))
+    row = RowShape("question", (shapes.grid(6 * 28 * 28),), 40, 2, 24)
+    shares = shares_of([(row, batches)], shapes, 1, row.positions(shapes))
+    short, whole = (simulate_update(shapes, recipe, shares, gpu=True, every_block=every) for every in (False, True))
+    assert figures(short) == pytest.approx(figures(whole), rel=1e-4)
+    assert (short.weights, short.states, short.flops) == (whole.weights, whole.states, whole.flops)
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_few_blocks_write_as_all_do(kind):
+    shapes, recipe = deep(kind), load_recipe("grpo", ["setup.precision=bfloat16"])
+    row = RowShape("question", (shapes.grid(6 * 28 * 28),), 40, 2, 24)
+    short, whole = (simulate_rollout(shapes, recipe, row, 2, gpu=True, every_block=every) for every in (False, True))
+    assert asdict(short) == pytest.approx(asdict(whole), rel=1e-4)
+
+
+def test_only_what_is_alike_is_left_out():
+    short = shorten(shapes_of("Qwen/Qwen2.5-VL-7B-Instruct"))
+    assert short.shapes.text.num_hidden_layers == 5
+    assert short.shapes.config.vision_config.fullatt_block_indexes == [3, 5]
+    assert short.like["text"] == (0, 1, *[2] * 24, 3, 4)
+    assert short.like["tower"] == (0, 1, *[2] * 5, 3, *[2] * 7, 3, *[2] * 7, 3, *[2] * 6, 4, 5)
+    least = shapes_of(EMBEDDED)
+    assert shorten(least).shapes.text.num_hidden_layers == least.text.num_hidden_layers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen3-VL-8B-Instruct"])
+def test_few_blocks_have_the_figures_of_a_large_model(name):
+    shapes, recipe = shapes_of(name), load_recipe("hart", ["setup.precision=bfloat16", "images.max_pixels=401408"])
+    shares = shares_of(rows_of(recipe, shapes, Assumed(), longest=True), shapes, 1, 16_384)
+    short, whole = (simulate_update(shapes, recipe, shares, gpu=True, every_block=every) for every in (False, True))
+    assert figures(short) == pytest.approx(figures(whole), rel=1e-6)
+
+
 def test_states_and_gradients_are_those_of_adamw():
     update = needs()
-    assert update.gradients == 4 * shapes_of(EMBEDDED).parameters()
+    assert update.gradients == 4 * shapes_of(EMBEDDED).parameters
     assert abs(update.states - 2 * update.gradients) < 10_000  # and a count of steps for each weight
     assert update.weights >= update.gradients
     assert update.reference == 0

@@ -1,8 +1,8 @@
 """Models with few blocks in the place of deep ones: what a block that is like others does is counted once for each.
 
 The blocks of a stack differ in their weights' values alone, or are of a few kinds. So the first and last ones, and one
-of each kind between, are run; what a ledger wrote down while one of the latter had its turn is repeated as often as
-there are such blocks, in the order in which a deep model would come to them. Sums and peaks are those of the deep model.
+of each kind between, are run; what a ledger wrote down while one of the latter had its turn is repeated for each such
+block, in the order in which the deep model comes to them. Sums and peaks are those of the deep model.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ def shorten(shapes: Shapes) -> Shortened:
 def unshortened(shapes: Shapes) -> Shortened:
     """The model as it is, each block of which stands for itself."""
     layers = shapes.config.get_text_config().num_hidden_layers
-    return Shortened(
-        shapes, {"text": tuple(range(layers)), "tower": tuple(range(_depth(shapes.config.vision_config)))}
-    )
+    return Shortened(shapes, {"text": tuple(range(layers)), "tower": tuple(range(_depth(shapes.config.vision_config)))})
 
 
 @contextmanager

@@ -131,6 +131,7 @@ class Shapes:
             model.eval()
             return model
 
+    @cached_property
     def parameters(self) -> int:
         """All weights; shared ones count once."""
         return sum(parameter.numel() for parameter in self.model().parameters())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from foveate.planning.machines import GIB, Machine
 from foveate.planning.models import Shapes
@@ -60,9 +60,10 @@ class Option:
     Attributes:
         flags: settings that differ from the recipe's.
         phases: what each needs.
-        needed: the most of a phase, with allowances.
+        needed: the most of a phase, with allowances; what stands all the time where `hopeless`.
         capacity: that a device has.
-        seconds: of a step, by phase; estimates.
+        seconds: of a step, by phase; estimates. None where `hopeless`.
+        hopeless: what stands all the time has no room, whatever the rows are: it was not looked at any further.
     """
 
     flags: tuple[str, ...]
@@ -71,6 +72,7 @@ class Option:
     needed: int
     capacity: int
     seconds: dict[str, float]
+    hopeless: bool = False
 
     @property
     def fits(self) -> bool:
@@ -157,16 +159,22 @@ def make_plan(
     for kind in _kinds(recipe, machine):
         if "setup.quantize=4bit" in kind and any(option.fits for option in options):
             continue  # slower than what has room already
+        without: set[str] = set()
         for way in _ways(recipe, machine, kind):
+            if recipe.with_settings(way).setup.shard in without:
+                continue
             for tokens in _batches(recipe, shapes, longest):
                 flags = [*way, *tokens]
                 on_progress(" ".join(flags))
-                options.append(planner.option(recipe.with_settings(flags), flags))
-                if options[-1].fits:
+                option = planner.option(recipe.with_settings(flags), flags)
+                options.append(option)
+                if option.hopeless:
+                    without.add(option.recipe.setup.shard)
+                if option.fits or option.hopeless:
                     break
     options.sort(key=_preference)
-    own = planner.rollouts(options[0].recipe, longest)
-    parameters = shapes.parameters()
+    own = planner.rollouts(options[0].recipe, longest)  # simulated before, unless all are hopeless
+    parameters = shapes.parameters
     return Plan(
         shapes=shapes,
         recipe=recipe,
@@ -184,8 +192,10 @@ def make_plan(
 
 
 def _preference(option: Option) -> tuple[bool, bool, bool, float]:
+    if not option.fits:
+        return True, option.hopeless, False, option.needed
     setup = option.recipe.setup
-    return not option.fits, setup.lora is not None, setup.quantize is not None, option.total_seconds
+    return False, setup.lora is not None, setup.quantize is not None, option.total_seconds
 
 
 def _kinds(recipe: Recipe, machine: Machine) -> list[list[str]]:
@@ -229,23 +239,28 @@ class _Planner:
         self._rollouts: dict[tuple[object, ...], list[Rollout]] = {}
 
     def option(self, recipe: Recipe, flags: Sequence[str]) -> Option:
+        machine, standing = self._machine, self._standing(recipe)
+        capacity = int(machine.memory * (1 - (UNREPORTED if machine.is_gpu else FREE_ON_CPU)))
+        if (least := self._with_allowances(_lasting(standing, self._devices(recipe)))) > capacity:
+            return Option(tuple(flags), recipe, (), least, capacity, {}, hopeless=True)
         rows = rows_of(recipe, self._shapes, self._assumed, longest=True)
-        update = self._update(recipe, rows)
-        rollouts = self.rollouts(recipe, rows)
+        update, rollouts = self._update(recipe, rows), self.rollouts(recipe, rows)
         phases = self._phases(recipe, update, rollouts)
-        machine = self._machine
-        most = max(phase.peak for phase in phases)
-        if machine.is_gpu:
-            needed = int(most * (1 + FRAGMENTS)) + CONTEXT + (NCCL if machine.count > 1 else 0)
-            capacity = int(machine.memory * (1 - UNREPORTED))
-        else:
-            needed, capacity = most, int(machine.memory * (1 - FREE_ON_CPU))
-        seconds = self._seconds(recipe, update, rollouts, rows)
-        return Option(tuple(flags), recipe, phases, needed, capacity, seconds)
+        needed = self._with_allowances(max(phase.peak for phase in phases))
+        return Option(tuple(flags), recipe, phases, needed, capacity, self._seconds(recipe, update, rollouts, rows))
+
+    def _devices(self, recipe: Recipe) -> int:
+        """Over which weights, gradients and optimizer are shared out."""
+        return self._machine.count if recipe.setup.shard == "full" else 1
+
+    def _with_allowances(self, tensors: int) -> int:
+        if not self._machine.is_gpu:
+            return tensors
+        return int(tensors * (1 + FRAGMENTS)) + CONTEXT + (NCCL if self._machine.count > 1 else 0)
 
     def rollouts(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> list[Rollout]:
         """Of each turn."""
-        setup = recipe.setup.model_copy(update={"shard": "none", "gradient_checkpointing": False})
+        setup = recipe.setup.model_copy(update={"quantize": None, "gradient_checkpointing": False})
         alike = recipe.model_copy(update={"setup": setup})
         key = (setup.model_dump_json(), *rows)
         if key not in self._rollouts:
@@ -266,17 +281,30 @@ class _Planner:
         return shares_of(list(rows), self._shapes, questions, recipe.optimisation.tokens_per_batch)
 
     def _update(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> Update:
-        setup = recipe.setup.model_copy(update={"shard": "none"})
+        setup = recipe.setup.model_copy(update={"quantize": None})
         shares = self._shares(recipe, rows)
         key = (setup.model_dump_json(), *shares)
         if key not in self._updates:
             self._updates[key] = simulate_update(
                 self._shapes, recipe.model_copy(update={"setup": setup}), shares, gpu=self._machine.is_gpu
             )
-        return self._updates[key]
+        found = self._updates[key]
+        if setup.shard == "full":
+            found = replace(self._standing(recipe), passing=found.passing, stepping=found.stepping, flops=found.flops)
+        return found.quantised() if recipe.setup.quantize else found
+
+    def _standing(self, recipe: Recipe) -> Update:
+        """What stands all the time, unsharded; nothing is computed."""
+        setup = recipe.setup.model_copy(update={"quantize": None, "shard": "none", "gradient_checkpointing": False})
+        key = (setup.model_dump_json(),)
+        if key not in self._updates:
+            alike = recipe.model_copy(update={"setup": setup})
+            self._updates[key] = simulate_update(self._shapes, alike, (), gpu=self._machine.is_gpu)
+        found = self._updates[key]
+        return found.quantised() if recipe.setup.quantize else found
 
     def _phases(self, recipe: Recipe, update: Update, rollouts: Sequence[Rollout]) -> tuple[Phase, ...]:
-        devices = self._machine.count if recipe.setup.shard == "full" else 1
+        devices = self._devices(recipe)
         lasting = {
             "weights": update.weights // devices,
             "reference": update.reference // devices,
@@ -327,7 +355,7 @@ class _Planner:
             seconds["sharding"] = batches * moved / (1e9 * chip.link * speed.link)
         questions = self._questions(recipe)
         reading = writing = 0.0
-        weights = (2 if half else 4) * shapes.parameters()
+        weights = (2 if half else 4) * shapes.parameters
         for one, (row, count), (most, _) in zip(rollouts, usual, rows, strict=True):
             contexts = count * questions
             reading += row.turns * contexts * one.prefill_flops * row.prompt(shapes) / most.prompt(shapes)
@@ -340,6 +368,11 @@ class _Planner:
             writing += math.ceil(contexts / one.contexts) * row.turns * row.reply * step
         reading /= flops * speed.prefill
         return {"read contexts": reading, "write replies": writing, **seconds}
+
+
+def _lasting(update: Update, devices: int) -> int:
+    """Bytes on one device that stand all the time; gradients do so in the optimizer's step."""
+    return (update.weights + update.reference + update.states + update.gradients) // devices
 
 
 def _tokens(rows: Sequence[tuple[RowShape, int]], shapes: Shapes) -> Tokens:

@@ -49,6 +49,7 @@ def as_json(plan: Plan, recipe: str, typed: str = "") -> dict[str, Any]:
         "questions_per_step": plan.recipe.optimisation.questions_per_step,
         "options": [_option(option) for option in plan.options],
         "best": _option(best) if best else None,
+        "nearest": None if best or plan.options[0].hopeless else _option(plan.options[0]),
         "command": _command(plan, best, recipe, typed) if best else None,
         "vllm": _vllm(plan),
         "assumptions": _assumptions(plan),
@@ -59,10 +60,11 @@ def _option(option: Option) -> dict[str, Any]:
     return {
         "settings": list(option.flags),
         "fits": option.fits,
+        "hopeless": option.hopeless,
         "needed": option.needed,
         "capacity": option.capacity,
         "phases": [{"name": phase.name, "peak": phase.peak, "parts": phase.parts} for phase in option.phases],
-        "seconds": option.seconds | {"step": option.total_seconds},
+        "seconds": option.seconds | {"step": option.total_seconds} if option.seconds else None,
     }
 
 

@@ -126,7 +126,9 @@ def simulate_update(
     """One optimizer step over these rows, with the optimizer's states there already.
 
     Args:
-        recipe: its objective, setup and optimizer count; see `Update.quantised`.
+        recipe: its objective, setup and optimizer count; see `Update.quantised`. With `setup.shard=full` weights are
+            what is gathered of them, in bfloat16 where that is computed with: `passing` and `flops` are then right.
+        shares: none for what stands all the time alone; nothing is computed then.
         gpu: the kernels and the optimizer's ways of a GPU, or a CPU's.
         every_block: runs each block, not only one of those that are alike; the figures are the same.
     """
@@ -165,7 +167,9 @@ def simulate_update(
                     batch_logprobs(reference, policy.family, batch)
             return new_N.sum()
 
-        learner.descend(batches, loss_of)
+        ledger.mark("standing")
+        if batches:
+            learner.descend(batches, loss_of)
 
         def whole(size: Callable[[nn.Module], int], of: nn.Module = policy.model) -> int:
             return size(of) + short.extra(base_model(of), size)
@@ -176,15 +180,16 @@ def simulate_update(
             parts["reference"] = whole(lambda part: _bytes(part, own), reference)
         extra = sum(parts.values()) - standing
         found = _extents(short, ledger.spans(), held + extra, standing + extra)
-        going = [found[phase] for phase in phases]
+        going = [found[phase] for phase in phases] or [found["standing"]]
+        stepping = found.get(_STEP, going[0])
         width = 2 if recipe.setup.precision == "bfloat16" else 4
         blocks = [_count(block) for own in stacks(base_model(policy.model)).values() for block in own]
         return Update(
             **parts,
             gradients=whole(lambda part: sum(one.nbytes for one in part.parameters() if one.requires_grad)),
             passing=max(extent.passing for extent in going),
-            stepping=found[_STEP].passing,
-            peak=max(extent.peak for extent in (*going, found[_STEP])),
+            stepping=stepping.passing,
+            peak=max(extent.peak for extent in (*going, stepping)),
             going=max(extent.peak for extent in going),
             gathered=width * (2 * max(blocks) + _count(policy.model) - sum(blocks)),
             whole=width * whole(_count),
@@ -211,7 +216,8 @@ def simulate_rollout(
         contexts = max(1, min(questions, limits.prefill // prompt, limits.samples // row.branches))
         samples = contexts * row.branches
         family = cast(Sized, policy.family)
-        generator = LocalGenerator(policy)
+        # What is read at a time was settled above: the second time it is as much text as is there in the end.
+        generator = LocalGenerator(policy, max_prefill_tokens=contexts * longest)
 
         def write(text: int, images: Sequence[tuple[int, int]], tokens: int) -> None:
             family.text, family.grids = text, images
@@ -314,11 +320,15 @@ def _standing(
         stack.enter_context(ledger)
         with ledger.without_contents():
             policy = prepare(VLM(model, Sized(shapes)), setup, seed=0, device=torch.device("cpu"))
+        if setup.shard == "full" and setup.precision == "bfloat16":
+            _as_gathered(policy.model)
         ledger.keep(_storages(policy.model))
         reference: nn.Module | None = None
         wanted = recipe.objective.beta and not alone
         if wanted and not setup.lora:
             reference = Reference(policy.model, setup, accelerator.autocast)
+            if setup.shard == "full" and setup.precision == "bfloat16":
+                _as_gathered(reference)
             ledger.keep(_storages(reference))
         learner = Learner(policy, recipe.optimisation, 1, accelerator)
         if gpu:
@@ -327,6 +337,12 @@ def _standing(
         if wanted and setup.lora:
             reference = WithoutAdapters(learner.scorer, policy.model)
         yield policy, learner, reference
+
+
+def _as_gathered(model: nn.Module) -> None:
+    """Weights as FSDP2 hands them to the layers: autocast has nothing to copy then."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
 
 
 @contextmanager
