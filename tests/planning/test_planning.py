@@ -123,16 +123,15 @@ def test_more_tokens_never_need_less():
     least = needs()
     assert least.peak < needs(reply=64).peak
     assert least.peak < needs(branches=16).peak
-    assert least.peak < needs(grid=(16, 16)).peak
-    assert (
-        needs(reply=256, branches=8).passing > needs("setup.gradient_checkpointing=true", reply=256, branches=8).passing
-    )
+    more = needs(grid=(16, 16))
+    assert least.peak < more.peak
+    assert needs("setup.gradient_checkpointing=true", grid=(16, 16)).passing < more.passing
 
 
 DEEP = {
     "qwen2_5_vl": {"depth": 9, "fullatt_block_indexes": [3, 5, 8]},
     "qwen2_vl": {"depth": 6},
-    "qwen3_vl": {"depth": 10, "deepstack_visual_indexes": [2, 4, 7]},
+    "qwen3_vl": {"depth": 12, "deepstack_visual_indexes": [4, 7]},
     "internvl": {"num_hidden_layers": 6},
 }
 """Towers in which kinds of blocks come more than once and not in turn."""
@@ -229,8 +228,8 @@ def test_rows_are_as_long_as_the_recipe_lets_them_be():
 
 @pytest.fixture(scope="module")
 def plan():
-    recipe = load_recipe("hart", FEW)
-    return make_plan(shapes_of(EMBEDDED), recipe, machine_of("4x24GB"), assumed=Assumed(), speed=Speed())
+    recipe = load_recipe("grpo", FEW)
+    return make_plan(shapes_of(EMBEDDED), recipe, machine_of("2x24GB"), assumed=Assumed(), speed=Speed())
 
 
 def test_what_fits_is_below_the_capacity(plan):
@@ -250,11 +249,11 @@ def test_sharding_divides(plan):
         return option.phases[2].parts
 
     whole, part = lasting("none"), lasting("full")
-    assert all(part[name] == whole[name] // 4 for name in whole)
+    assert all(part[name] == whole[name] // 2 for name in ("weights", "reference", "optimizer", "gradients"))
 
 
 def test_the_settings_that_are_advised_can_be_typed(plan):
-    command = shlex.split(as_json(plan, "hart", " ".join(f"--set {one}" for one in FEW))["command"])
-    assert command[:3] == ["torchrun", "--nproc-per-node", "4"]
+    command = shlex.split(as_json(plan, "grpo", " ".join(f"--set {one}" for one in FEW))["command"])
+    assert command[:3] == ["torchrun", "--nproc-per-node", "2"]
     settings = [word for before, word in pairwise(command) if before == "--set"]
-    assert load_recipe("hart", settings) == plan.best.recipe
+    assert load_recipe("grpo", settings) == plan.best.recipe

@@ -67,7 +67,7 @@ def stacks(model: PreTrainedModel) -> dict[str, list[nn.Module]]:
     """The blocks of the language model and those of the vision tower."""
     tower = [part for root in tower_of(model) for part in root.modules() if isinstance(part, nn.ModuleList)]
     layers: Any = language_model_of(model).layers
-    return {"text": list(layers), "tower": list(max(tower, key=len))}
+    return {"text": list(layers), "tower": list(max(tower, key=lambda blocks: len(blocks)))}
 
 
 def shorten(shapes: Shapes) -> Shortened:
@@ -80,7 +80,7 @@ def shorten(shapes: Shapes) -> Shortened:
     types = list(getattr(text, "layer_types", None) or [""] * text.num_hidden_layers)
     # What branches off a block of the tower (deepstack) is added behind one of the first layers.
     kept, like = _few(types, max(_ENDS, len(deep) + 1))
-    kinds = [("off", index) if index in deep else ("full" if index in whole else "") for index in range(_depth(vision))]
+    kinds = [_kind(index, deep, whole) for index in range(_depth(vision))]
     kept_tower, like_tower = _few(kinds, _ENDS)
     text.num_hidden_layers = len(kept)
     if getattr(text, "layer_types", None):
@@ -105,16 +105,17 @@ def noted(ledger: Ledger, model: PreTrainedModel) -> Iterator[None]:
         for index, block in enumerate(blocks):
             _note(ledger, block, (name, index))
 
-    def select(cache: DynamicCache, indices: Tensor) -> None:
+    def select(cache: Any, indices: Tensor) -> None:
         for index, layer in enumerate(cache.layers):
             ledger.turn(("text", index))
             layer.batch_select_indices(indices)
 
-    DynamicCache.batch_select_indices = select  # type: ignore[method-assign]
+    cache: Any = DynamicCache
+    cache.batch_select_indices = select
     try:
         yield
     finally:
-        del DynamicCache.batch_select_indices  # the inherited one
+        del cache.batch_select_indices  # the inherited one is left
 
 
 def _note(ledger: Ledger, block: nn.Module, place: Place) -> None:
@@ -132,6 +133,13 @@ def _note(ledger: Ledger, block: nn.Module, place: Place) -> None:
 
 def _depth(vision: Any) -> int:
     return int(vision.depth if hasattr(vision, "depth") else vision.num_hidden_layers)
+
+
+def _kind(index: int, deep: Sequence[int], whole: Sequence[int]) -> Hashable:
+    """Of a tower's block. Behind one from which something branches off, the backward pass of that has its turn."""
+    if index in deep or index - 1 in deep:
+        return index
+    return "full" if index in whole else ""
 
 
 def _few(kinds: Sequence[Hashable], first: int) -> tuple[list[int], tuple[int, ...]]:
