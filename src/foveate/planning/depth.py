@@ -67,7 +67,7 @@ def stacks(model: PreTrainedModel) -> dict[str, list[nn.Module]]:
     """The blocks of the language model and those of the vision tower."""
     tower = [part for root in tower_of(model) for part in root.modules() if isinstance(part, nn.ModuleList)]
     layers: Any = language_model_of(model).layers
-    return {"text": list(layers), "tower": list(max(tower, key=lambda blocks: len(blocks)))}
+    return {"text": list(layers), "tower": list(max(tower, key=lambda blocks: sum(1 for _ in blocks)))}
 
 
 def shorten(shapes: Shapes) -> Shortened:
