@@ -10,7 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from foveate.context import Context
-from foveate.generators.base import Generator, Request, Sampling
+from foveate.generators.base import Arrival, Generator, Request, Sampling
 from foveate.images import ImageError, open_image
 from foveate.protocols.base import Completion, FamilyTraits, FinishReason, Protocol, Stop, StopReason, Subject, Turn
 from foveate.questions.schema import Question
@@ -71,7 +71,9 @@ class Group(NamedTuple):
 class _Running:
     subject: Subject
     seed: int
+    place: int
     turns: list[Turn] = field(default_factory=list)
+    shown: Context | None = None
     stop: Stop | None = None
 
 
@@ -190,37 +192,64 @@ def _run_chunk(
     for subject in subjects:
         name = subject.question.id
         first = asked[name] * n
-        running += [_Running(subject, _derived(seed, name, first + number)) for number in range(n)]
-        asked[name] += 1
-    while active := [episode for episode in running if episode.stop is None]:
-        shared: dict[Hashable, tuple[Context, list[_Running]]] = {}
-        for episode in active:
-            step = protocol.next(episode.subject, episode.turns)
-            if isinstance(step, Stop):
-                episode.stop = step
-                continue
-            if step.final and answered_by:
-                written = answered_by(episode.subject.question)
-                episode.turns.append(protocol.read(episode.subject, episode.turns, step.context, written))
-                continue
-            key = (id(episode.subject), step.context.key)
-            shared.setdefault(key, (step.context, []))[1].append(episode)
-        requests = [
-            Request(context, tuple(_derived(e.seed, "turn", len(e.turns)) for e in sharing))
-            for context, sharing in shared.values()
+        running += [
+            _Running(subject, _derived(seed, name, first + number), len(running) + number) for number in range(n)
         ]
-        replies = generator.generate(requests, sampling) if requests else []
-        for (context, sharing), completions in zip(shared.values(), replies, strict=True):
-            for episode, completion in zip(sharing, completions, strict=True):
-                if completion.finish_reason is FinishReason.FAILED:
-                    episode.turns.append(Turn(context, completion))
-                    episode.stop = Stop(StopReason.FAILED)
-                else:
-                    episode.turns.append(protocol.read(episode.subject, episode.turns, context, completion))
+        asked[name] += 1
+    waiting: list[list[_Running]] = []  # by the number of the request
+    shown: dict[Hashable, Context] = {}  # equal contexts are one object, which is encoded once
+
+    def ask(active: Iterable[_Running]) -> list[Request]:
+        shared: dict[Hashable, list[_Running]] = {}
+        for episode in active:
+            context = _next_context(episode, protocol, answered_by)
+            if context is not None:
+                key = (id(episode.subject), context.key)
+                episode.shown = shown.setdefault(key, context)
+                shared.setdefault(key, []).append(episode)
+        waiting.extend(shared.values())
+        return [
+            Request(shown[key], tuple(_derived(e.seed, "turn", len(e.turns)) for e in sharing))
+            for key, sharing in shared.items()
+        ]
+
+    def read(arrivals: Sequence[Arrival]) -> list[Request]:
+        told: list[_Running] = []
+        for arrival in arrivals:
+            episode = waiting[arrival.request][arrival.sample]
+            _read(episode, arrival.completion, protocol)
+            told.append(episode)
+        return ask(sorted((episode for episode in told if episode.stop is None), key=lambda episode: episode.place))
+
+    generator.converse(ask(running), sampling, read)
     finished = iter(running)
     return [
         Group(subject.question, tuple(_finished(episode) for episode in islice(finished, n))) for subject in subjects
     ]
+
+
+def _next_context(
+    episode: _Running, protocol: Protocol, answered_by: Callable[[Question], Completion] | None
+) -> Context | None:
+    """What the generator is to continue next; None where the episode has ended."""
+    while True:
+        step = protocol.next(episode.subject, episode.turns)
+        if isinstance(step, Stop):
+            episode.stop = step
+            return None
+        episode.shown = step.context
+        if not (step.final and answered_by):
+            return step.context
+        _read(episode, answered_by(episode.subject.question), protocol)
+
+
+def _read(episode: _Running, completion: Completion, protocol: Protocol) -> None:
+    assert episode.shown is not None
+    if completion.finish_reason is FinishReason.FAILED:
+        episode.turns.append(Turn(episode.shown, completion))
+        episode.stop = Stop(StopReason.FAILED)
+    else:
+        episode.turns.append(protocol.read(episode.subject, episode.turns, episode.shown, completion))
 
 
 def _finished(episode: _Running) -> Episode:
