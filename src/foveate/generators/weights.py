@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from foveate.errors import FoveateError
 
-
 WEIGHTS = "model.safetensors"
 """The file's name in a checkpoint."""
 
@@ -67,8 +66,8 @@ def _merged(name: str, layer: Any) -> Tensor:
     for adapter in layer.active_adapters:
         if adapter not in getattr(layer, "lora_A", {}) or getattr(layer, "use_dora", {}).get(adapter):
             raise UnmergeableError(
-                f"{name} has an adapter of the kind {type(layer).__name__}, which is not plain LoRA: engines other than "
-                "`local` cannot be given its weights. Train with LoRA without DoRA, or set setup.engine.name=local."
+                f"{name} has an adapter of the kind {type(layer).__name__}, which is not plain LoRA: engines other "
+                "than `local` cannot be given its weights. Train plain LoRA, or set setup.engine.name=local."
             )
         weight = weight + layer.get_delta_weight(adapter).to(weight)
     return weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from foveate.images import PixelBudget
 from foveate.protocols import (
@@ -47,6 +47,11 @@ class Images(Section):
     def answer_budget(self, own: PixelBudget) -> PixelBudget | None:
         """The budget of the full image beside its crops, where it has one of its own."""
         return _budget(self.min_pixels, self.answer_max_pixels, own) if self.answer_max_pixels else None
+
+    def largest(self, own: PixelBudget) -> int:
+        """Pixels of the largest picture that is shown, whatever the protocol."""
+        budgets = (self.view_budget(own), self.crop_budget(own), self.answer_budget(own))
+        return max(budget.max_pixels for budget in budgets if budget)
 
 
 def _budget(least: int | None, most: int | None, own: PixelBudget) -> PixelBudget:
@@ -177,7 +182,8 @@ class Objective(Section):
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
     """Length normalisation: per episode, per token, or by a constant; names as in TRL."""
     importance_sampling_cap: float | None = Field(default=None, gt=0)
-    """Corrects for a sampler that is not the trainer, by importance weights truncated at this."""
+    """Corrects for a sampler that is not the trainer, by importance weights truncated at this. Where None, 2 for an
+    engine other than `local` (setup.engine.name), and no correction for `local`, which is the trainer."""
     clip_low: float = Field(default=0.2, gt=0, le=1)
     clip_high: float = Field(default=0.2, gt=0)
 
@@ -234,8 +240,36 @@ class Split(Section):
     seed: int = 0
 
 
+class Engine(Section):
+    """Who samples the rollouts of the stage `rl`."""
+
+    name: Literal["local", "vllm", "vllm_server"] = "local"
+    """The trainer's own model; vLLM in the trainer's process; vLLM's server elsewhere (`foveate serve-rollouts`)."""
+    gpu_memory: float = Field(default=0.3, gt=0, lt=1)
+    """`vllm`: the engine's share of the GPU's memory, its weights included."""
+    sleep: bool = True
+    """`vllm`: gives that memory to the trainer between rollouts; a GPU's only."""
+    max_length: PositiveInt | None = None
+    """`vllm`: positions of a sequence, which the engine reserves memory for; the checkpoint's own where None."""
+    max_images: PositiveInt = 16
+    """`vllm`: in one context."""
+    url: str | None = None
+    """`vllm_server`: where it listens, such as http://gpu-2:8000."""
+    shared_folder: str | None = None
+    """`vllm_server`: for the weights, under the same path on both machines."""
+    difference_bound: float | None = Field(default=None, gt=0)
+    """Of the mean absolute difference between its log-probs and the trainer's; from the precision where None."""
+
+    @model_validator(mode="after")
+    def _a_server_is_somewhere(self) -> Engine:
+        if self.name == "vllm_server" and not (self.url and self.shared_folder):
+            raise ValueError("vllm_server needs setup.engine.url and setup.engine.shared_folder")
+        return self
+
+
 class Setup(Section):
     """How a run uses the machine: nothing of the method. Not among `Recipe.settings`, by which runs are compared."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of what is computed. Weights that are trained are float32 in either, or updates of 1e-6 would be rounded away."""
+    engine: Engine = Engine()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foveate.episodes import Group, run_episodes
-from foveate.generators import LocalGenerator, Sampling
+from foveate.generators import Sampling
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe
 from foveate.rewards import reward_terms, total_reward
 from foveate.training.learner import Learner
 from foveate.training.metrics import rollout_metrics, rollout_rows
+from foveate.training.sampler import Sampler, refuse_uncounted
 from foveate.training.scorer import Scorer
 from foveate.training.selfcheck import self_check
 from foveate.training.stage import Outcome, Stage
@@ -29,14 +30,16 @@ class RL(Stage):
     def __init__(self, recipe: Recipe, learner: Learner, reference: Scorer | None) -> None:
         self.recipe, self.learner = recipe, learner
         self.updater = Updater(recipe, learner, reference)
-        self.generator = LocalGenerator(learner.vlm)
+        self.sampler = Sampler(recipe, learner.vlm, learner.accelerator)
+        self.generator = self.sampler.generator
         self.protocol = recipe.build_protocol(learner.vlm.family.budget)
         self.sampling = Sampling(recipe.rollout.temperature, recipe.rollout.max_new_tokens)
 
     def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:
         """A group of episodes for each question."""
         n = self.recipe.rollout.group_size
-        return run_episodes(questions, self.protocol, self.generator, n=n, sampling=self.sampling, seed=seed)
+        with self.sampler.awake(self.updater.updates) as generator:
+            return run_episodes(questions, self.protocol, generator, n=n, sampling=self.sampling, seed=seed)
 
     def check(self, groups: Sequence[Group]) -> None:
         """On the first group."""
@@ -45,8 +48,11 @@ class RL(Stage):
 
     def update(self, groups: Sequence[Group], step: int) -> Outcome:
         """Rewards, then one or several optimizer steps."""
+        refuse_uncounted([episode for group in groups for episode in group.episodes])
         scored = [self._score(group) for group in groups]
-        return Outcome(rollout_metrics(scored) | self.updater.update(scored, step), rollout_rows(step, scored))
+        metrics = self.updater.update(scored, step)
+        self.sampler.refuse_difference(metrics["sampler_difference"], metrics["sampler_difference_max"])
+        return Outcome(rollout_metrics(scored) | metrics, rollout_rows(step, scored))
 
     def _score(self, group: Group) -> Scored:
         terms = tuple(reward_terms(episode, self.recipe.reward_names) for episode in group.episodes)

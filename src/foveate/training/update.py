@@ -47,11 +47,28 @@ class _Sums:
     kl: float = 0.0
     clipped: float = 0.0
     sampler_difference: float = 0.0
+    sampler_difference_max: float = 0.0
+    importance: float = 0.0
+    importance_capped: float = 0.0
     grad_norm: float = 0.0
 
     def add(self, other: _Sums) -> None:
+        largest = max(self.sampler_difference_max, other.sampler_difference_max)
         for entry in fields(self):
             setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
+        self.sampler_difference_max = largest
+
+    def add_sampler(self, old_N: Tensor, sampler_N: Tensor, cap: float | None) -> None:
+        """How far the sampler's log-probs are from the trainer's, before any update since."""
+        difference_N = (old_N - sampler_N).abs()
+        told_N = difference_N[~sampler_N.isnan()]
+        self.sampler_difference += told_N.sum().item()
+        if told_N.numel():
+            self.sampler_difference_max = max(self.sampler_difference_max, told_N.max().item())
+        if cap:
+            weight_N = importance_weights(old_N, sampler_N, cap)
+            self.importance += weight_N.sum().item()
+            self.importance_capped += (weight_N >= cap).sum().item()
 
 
 class Updater:
@@ -61,11 +78,15 @@ class Updater:
         recipe: objective and optimisation settings.
         learner: the policy.
         reference: a `Scorer` of the frozen reference; None when beta is 0.
+
+    Attributes:
+        updates: optimizer steps so far: who copied the weights sees by it whether they have moved.
     """
 
     def __init__(self, recipe: Recipe, learner: Learner, reference: nn.Module | None) -> None:
         self._recipe, self._learner, self._reference = recipe, learner, reference
         self._family = learner.vlm.family
+        self.updates = 0
 
     def update(self, scored: Sequence[Scored], step: int) -> dict[str, float]:
         """One optimizer step per `questions_per_update` groups. Groups that cannot move the weights are not run.
@@ -83,12 +104,19 @@ class Updater:
             kept = [one for one in part if self._reference or not one.is_flat]
             if kept:
                 sums.add(self._update_once(kept, part, old))
+        self.updates += sums.updates
         tokens, updates = max(sums.tokens, 1), max(sums.updates, 1)
+        importance = {
+            "importance_weight": sums.importance / tokens,
+            "importance_capped": sums.importance_capped / tokens,
+        }
         return {
             "loss": sums.loss / updates,
             "kl": sums.kl / tokens,
             "clip_fraction": sums.clipped / tokens,
             "sampler_difference": sums.sampler_difference / tokens,
+            "sampler_difference_max": sums.sampler_difference_max,
+            **(importance if self._recipe.importance_cap else {}),
             "grad_norm": sums.grad_norm / updates,
             "groups_equal": flat,
             "groups_skipped": 0 if self._reference else flat,
@@ -134,7 +162,7 @@ class Updater:
                     ref_N = self._logprobs(self._reference, batch)
             own = GroupWeights(*(tensor[batch.episode_N].to(device) for tensor in weights))
             sampler_N = said[place_N].to(device)
-            cap = objective.importance_sampling_cap
+            cap = self._recipe.importance_cap
             loss_N = token_loss(
                 new_N,
                 old_N,
@@ -152,7 +180,7 @@ class Updater:
                 sums.loss += loss.item()
                 sums.clipped += clipped_N.sum().item()
                 sums.kl += kl_estimate(new_N, ref_N).sum().item() if ref_N is not None else 0.0
-                sums.sampler_difference += (new_N - sampler_N).abs().nansum().item()
+                sums.add_sampler(old_N, sampler_N, cap)
             return loss
 
         sums.grad_norm = self._learner.descend(batches, loss_of)
