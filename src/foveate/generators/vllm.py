@@ -150,7 +150,7 @@ class VLLMGenerator(RolloutGenerator):
                 self._named += 1
                 self._engine.add_request(name, prompt, self._parameters(seed, sampling))
                 self._asked[name] = number, sample
-        except ValueError as error:
+        except (ValueError, self._vllm.exceptions.VLLMValidationError) as error:
             raise RolloutError(
                 f"vLLM refused a context of {len(self.family.encode(context).token_ids)} tokens and "
                 f"{len(context.views)} pictures: {error} See setup.engine.max_length and setup.engine.max_images."
