@@ -1,6 +1,10 @@
 """The command line: what a person types, and what they are told when it goes wrong."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from foveate.cli import app
 from foveate.questions.benchmarks import BENCHMARKS
 from foveate.questions.scenes import SceneConfig, export
 from foveate.recipes import load_recipe, recipe_names
+from foveate.training.checkpoints import checkpoints, step_of
 
 FAST = ["--set", "optimisation.steps=2", "--set", "optimisation.questions_per_step=2", "--set", "rollout.group_size=2"]
 
@@ -36,6 +41,7 @@ def test_help_of_every_command_has_an_example() -> None:
         ["probe"],
         ["select-resolution"],
         ["ask"],
+        ["export"],
         ["data", "scenes"],
         ["data", "check"],
         ["data", "benchmarks"],
@@ -251,6 +257,28 @@ def test_a_run_is_probed_over_its_checkpoints(tmp_path: Path, data: Path) -> Non
     assert written["checkpoints"][0]["learned"]["in_all"]["value"] == 0
     assert sum(written["outcomes"].values()) == 3
     assert written["recipe"] == "demo"
+
+
+def test_sigterm_saves_after_the_step_under_way_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = [
+        word
+        for name, value in (("steps", 500), ("questions_per_step", 1))
+        for word in ("--set", f"optimisation.{name}={value}")
+    ]
+    command = ["train", "demo", "--data", "scenes", "--out", str(out), *settings, "--set", "rollout.group_size=2"]
+    train = subprocess.Popen(
+        [sys.executable, "-c", "from foveate.cli import app; app()", *command], stdout=subprocess.PIPE, text=True
+    )
+    while train.poll() is None and not (out / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    train.terminate()
+    said, _ = train.communicate()
+    assert train.returncode == 128 + signal.SIGTERM
+    steps = (out / "metrics.jsonl").read_text().count("\n")
+    [saved] = checkpoints(out / "checkpoints")
+    assert step_of(saved) == steps < 500
+    assert f"stopped after step {steps} of 500 of rl; go on with --resume" in " ".join(said.split())
 
 
 def test_what_has_no_checkpoints_has_no_course(data: Path) -> None:

@@ -1,11 +1,15 @@
 """The commands that ask a model at an endpoint: what is said, what is sent, and where it is written down."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
-from tests.generators.chat_server import ChatServer, completion, serving
+from tests.generators.chat_server import ChatServer, Reply, completion, serving
 from typer.testing import CliRunner
 
 from foveate.cli import app
@@ -68,6 +72,11 @@ def test_eval_without_out_is_written_down_and_the_json_has_all_of_it(data: Path)
         run(*arguments, "--endpoint", server.url, *prices)
         assert len(server.log) == asked, "the same command asks nothing again"
     assert json.loads(Path("deep/all.json").read_text())["endpoint"] == written["endpoint"]
+
+
+def test_checkpoints_are_of_one_model(data: Path) -> None:
+    said = run("probe", "--data", data, "--checkpoints", "--answerer", "tiny", status=2)
+    assert "leave out --answerer" in said.replace(" │ │ ", " ")
 
 
 def test_a_password_in_the_url_is_not_shown(data: Path) -> None:
@@ -148,6 +157,72 @@ def test_the_judge_is_asked_by_settings_of_its_own(data: Path, monkeypatch: pyte
         assert "was begun with another judge" in run(*asked, *there, *other, status=2)
 
 
+LOCATE = '[{"bbox_2d": [0, 0, 500, 500]}]'
+
+
+def both(body: dict[str, Any], attempt: int) -> Reply:
+    """A locator by the name of l, and an answerer of any other."""
+    return completion(LOCATE if body["model"] == "l" else "grey")
+
+
+def test_one_model_locates_and_another_answers_each_at_its_own_endpoint(data: Path) -> None:
+    with serving(ChatServer(answer=both)) as locator, serving(ChatServer(answer=both)) as answerer:
+        asked = ["--endpoint", locator.url, "--model", "l", "--protocol", "locate"]
+        asked += ["--answerer", "org/Qwen3-VL-8B", "--answerer-endpoint", answerer.url]
+        asked += ["--answerer-set", "max_pixels=200704"]
+        said = run("eval", *asked, "--data", data)
+        assert f"located by l at {locator.url}, spoken to as generic (a guess: --endpoint-set family=...)" in said
+        assert f"answered by org/Qwen3-VL-8B at {answerer.url}, spoken to as qwen3-vl" in said
+        assert "(a guess: --answerer-set family=...)" in said
+        folder = Path("runs/eval/l-org-Qwen3-VL-8B-locate_answer-my.jsonl")
+        assert f"written down in {folder}" in said
+        assert ({body["model"] for body in locator.bodies}, len(locator.log)) == ({"l"}, 3)
+        assert ({body["model"] for body in answerer.bodies}, len(answerer.log)) == ({"org/Qwen3-VL-8B"}, 3)
+        scores = json.loads((folder / "scores.json").read_text())
+        assert (scores["model"], scores["answerer"]["model"]) == ("l", "org/Qwen3-VL-8B")
+        assert scores["summary"]["accuracy"] == 1
+        assert scores["setup"]["answerer"]["family"]["budget"]["max_pixels"] == 200704
+        run("eval", *asked, "--data", data)
+        assert len(answerer.log) == 3, "the same command asks nothing again"
+        said = run("probe", *asked, "--data", data, "--json", "look.json")
+        assert len(locator.log) == 6, "three questions of one turn: the probes are asked of the other"
+        assert json.loads(Path("look.json").read_text())["answerer"] == "org/Qwen3-VL-8B"
+        said = run("report", folder, "--out", "page.html")
+        page = Path("page.html").read_text()
+        assert "located by l" in page
+        assert "answered by org/Qwen3-VL-8B" in page
+        said = run("ask", "a.png", "Which colour?", *asked)
+        assert "grey" in said
+        assert "looked at 1 region(s)" in said
+
+
+def test_an_answerer_at_an_endpoint_is_written_down_beside_a_locator_that_is_loaded(data: Path) -> None:
+    with serving(says("grey")) as server:
+        there = ["--answerer", "m", "--answerer-endpoint", server.url]
+        said = run("eval", "--recipe", "demo", *there, "--data", data, "--set", "protocol.without_region=full_image")
+    assert "located by tiny" in said
+    assert "written down in runs/eval/tiny-m-locate_answer-my.jsonl" in said
+    assert len(server.log) == 3
+
+
+def test_two_endpoints_are_asked_without_torch(data: Path) -> None:
+    """It takes seconds to import, and whoever asks endpoints alone may have none."""
+    code = """if True:
+        import sys
+        from foveate.cli import app
+        for command in (["eval", *sys.argv[2:]], ["probe", *sys.argv[2:]], ["ask", "a.png", "Which?", *sys.argv[4:]]):
+            app(command, standalone_mode=False)
+        print("imported:", *{"torch", "transformers"} & set(sys.modules))
+    """
+    with serving(ChatServer(answer=both)) as server:
+        asked = ["--data", data, "--endpoint", server.url, "--model", "l", "--protocol", "locate"]
+        asked += ["--answerer", "a", "--answerer-endpoint", server.url]
+        alone = [sys.executable, "-c", code, "", *map(str, asked)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(alone, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split()[-1] == "imported:"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -158,6 +233,14 @@ def test_the_judge_is_asked_by_settings_of_its_own(data: Path, monkeypatch: pyte
         ),
         (["--endpoint", "http://localhost:1/v1", "--endpoint-set", "extra=top_p"], "write a JSON object"),
         (["--endpoint", "http://localhost:1/v1", "--endpoint-set", "family=qwen"], "no family 'qwen'"),
+        (["--answerer-endpoint", "http://localhost:1/v1"], "name it with --answerer MODEL"),
+        (["--answerer-set", "retries=1"], "name it with --answerer MODEL"),
+        (["--answerer", "a", "--answerer-set", "retries=1"], "name it with --answerer-endpoint URL"),
+        (
+            ["--answerer", "a", "--answerer-endpoint", "http://localhost:1/v1", "--answerer-set", "retries=-1"],
+            "retries: Input",
+        ),
+        (["--answerer", "tiny", "--protocol", "zoom"], "ZoomTool has no answer turn"),
         (["--judge", "j"], "--judge needs --judge-endpoint URL"),
         (["--judge-set", "retries=1"], "name it with --judge MODEL"),
         (["--judge-endpoint", "http://localhost:1/v1"], "name it with --judge MODEL"),

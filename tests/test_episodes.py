@@ -8,12 +8,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.scripted import ScriptedGenerator, picture, question
+from tests.scripted import ScriptedGenerator, Traits, picture, question
 
-from foveate.episodes import run_episodes
+from foveate.context import Sampled
+from foveate.episodes import Answerer, run_episodes
 from foveate.generators.base import Sampling
-from foveate.images import ImageError
-from foveate.protocols import Completion, Direct, FinishReason, GroundThenAnswer, LocateThenAnswer, StopReason
+from foveate.images import ImageError, PixelBudget
+from foveate.protocols import (
+    Completion,
+    Direct,
+    FinishReason,
+    GroundAndAnswer,
+    GroundThenAnswer,
+    GroundUntilAnswered,
+    LocateThenAnswer,
+    PointThenCount,
+    StopReason,
+    ZoomTool,
+)
+from foveate.protocols.base import SharedContextError
+from foveate.regions import Frame
 
 CARD = "[112, 56, 168, 112]"
 REPLIES = ("[0, 0, 112, 112]", "[28, 28, 112, 112]", CARD, "no box", "[9, 9, 3, 3]")
@@ -123,7 +137,8 @@ def test_contexts_of_different_pictures_are_not_shared_though_they_look_alike():
     assert [len(request.seeds) for request in generator.requests] == [2, 2]
 
 
-def test_each_picture_is_opened_once_and_let_go():
+@pytest.mark.parametrize("other", [None, Answerer(LocateThenAnswer(), ScriptedGenerator(by_seed))])
+def test_each_picture_is_opened_once_and_let_go(other):
     opened = []
 
     def source():
@@ -138,7 +153,9 @@ def test_each_picture_is_opened_once_and_let_go():
         gc.collect()
         alive.append((count, sum(image() is not None for image in opened)))
 
-    groups = run_episodes(asked, LocateThenAnswer(), ScriptedGenerator(by_seed), n=6, at_once=2, on_progress=progress)
+    groups = run_episodes(
+        asked, LocateThenAnswer(), ScriptedGenerator(by_seed), answerer=other, n=6, at_once=2, on_progress=progress
+    )
     assert len(opened) == 5
     assert alive == [(2, 0), (2, 0), (1, 0)]
     assert len(groups) == 5
@@ -265,3 +282,89 @@ def test_a_generator_that_loses_a_reply_is_found_out():
 
     with pytest.raises(ValueError, match="zip"):
         run_episodes(questions(1), Direct(), Losing(["B"]), n=2)
+
+
+SMALL = Traits(Frame.THOUSAND, "short", 28, PixelBudget(28 * 28, 28 * 28 * 20))
+LARGE = Traits(Frame.PIXEL, "json", 32, PixelBudget(32 * 32, 32 * 32 * 300))
+TWO_TURNS = [
+    LocateThenAnswer(),
+    LocateThenAnswer(without_region="full_image"),
+    LocateThenAnswer(withhold_full_image=False, answer_view_budget=PixelBudget(784, 784 * 99)),
+]
+
+
+@pytest.mark.parametrize("protocol", TWO_TURNS, ids=str)
+@pytest.mark.parametrize("itself", [True, False])
+def test_two_models_that_are_the_same_are_one(protocol, itself):
+    alone = run_episodes(questions(6), protocol, ScriptedGenerator(by_seed), n=5, seed=3)
+    locator = ScriptedGenerator(by_seed)
+    answerer = Answerer(protocol, locator if itself else ScriptedGenerator(by_seed))
+    together = run_episodes(questions(6), protocol, locator, answerer=answerer, n=5, seed=3, at_once=4)
+    assert said(together) == said(alone)
+
+
+def test_each_turn_is_asked_of_its_own_model_in_its_own_terms():
+    """The box is read in the locator's frame; patch, budget and words of the answer turn are the answerer's."""
+    locator = ScriptedGenerator(["250 167 375 334"], SMALL)
+    answerer = ScriptedGenerator([r"\boxed{B}"], LARGE)
+    protocol = LocateThenAnswer(withhold_full_image=False)
+    [[_, [episode]]] = run_episodes(questions(1), protocol, locator, answerer=Answerer(protocol, answerer))
+    [asked], [answered] = locator.requests, answerer.requests
+    [view] = asked.context.views
+    full, crop = answered.context.views
+    assert view.size[0] * view.size[1] <= SMALL.budget.max_pixels
+    assert view.size[0] % 28 == view.size[1] % 28 == 0
+    assert asked.context.messages[0].parts[-1] == "locate What is on the red card?"
+    assert episode.boxes[0].corners == pytest.approx((280, 140, 420, 281), abs=1)
+    for shown in (full, crop):
+        assert shown.size[0] % 32 == shown.size[1] % 32 == 0
+    assert SMALL.budget.max_pixels < full.size[0] * full.size[1] <= LARGE.budget.max_pixels
+    assert crop.source.corners == tuple(round(c) for c in episode.boxes[0].corners)
+    assert r"\boxed{}" in str(answered.context.messages[-1].parts[-1])
+    assert (episode.answer, episode.stop) == ("B", StopReason.ANSWERED)
+    parts = [part for message in answered.context.messages for part in message.parts]
+    assert not any(isinstance(part, Sampled) for part in parts), "its token ids would mean nothing to another model"
+
+
+def test_each_of_two_models_gets_full_batches_with_the_seeds_of_one():
+    protocol = LocateThenAnswer()
+    alone = ScriptedGenerator(lambda context, seed: CARD)
+    run_episodes(questions(5), protocol, alone, n=4, seed=9)
+    locator, answerer = (ScriptedGenerator(lambda context, seed: CARD) for _ in range(2))
+    run_episodes(questions(5), protocol, locator, answerer=Answerer(protocol, answerer), n=4, seed=9)
+    assert [len(batch) for batch in (*locator.batches, *answerer.batches)] == [5, 5]
+    seeds = [[request.seeds for request in batch] for batch in (*locator.batches, *answerer.batches)]
+    assert seeds == [[request.seeds for request in batch] for batch in alone.batches]
+
+
+def test_who_finds_nothing_leaves_the_answerer_alone_or_the_full_image_to_it():
+    for protocol, asked in ((LocateThenAnswer(), 0), (LocateThenAnswer(without_region="full_image"), 2)):
+        answerer = ScriptedGenerator(["B"], LARGE)
+        run_episodes(questions(2), protocol, ScriptedGenerator(["no box"]), answerer=Answerer(protocol, answerer))
+        assert len(answerer.requests) == asked
+        assert all(view.size[0] % 32 == 0 for request in answerer.requests for view in request.context.views)
+
+
+def test_an_answerer_that_fails_fails_the_episode_and_a_reference_answer_comes_before_it():
+    protocol, locator = LocateThenAnswer(), ScriptedGenerator(lambda context, seed: CARD)
+    failed = ScriptedGenerator([Completion((), (), "gone", FinishReason.FAILED)])
+    [[_, [episode]]] = run_episodes(questions(1), protocol, locator, answerer=Answerer(protocol, failed))
+    assert (episode.stop, len(episode.turns), len(episode.boxes)) == (StopReason.FAILED, 2, 1)
+    never = Answerer(protocol, ScriptedGenerator([]))
+    written = Completion((), (), "A", FinishReason.END)
+    [[_, [episode]]] = run_episodes(
+        questions(1), protocol, locator, answerer=never, answered_by=lambda question: written
+    )
+    assert episode.answer == "A"
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [Direct(), GroundThenAnswer(), GroundUntilAnswered(), GroundAndAnswer(), PointThenCount(), ZoomTool()],
+    ids=lambda protocol: type(protocol).__name__,
+)
+def test_two_models_are_refused_where_one_would_go_on_in_the_words_of_the_other(protocol):
+    locator, answerer = ScriptedGenerator([]), ScriptedGenerator([])
+    with pytest.raises(SharedContextError, match=f"{type(protocol).__name__} has no .* by the protocol locate"):
+        run_episodes(questions(1), protocol, locator, answerer=Answerer(protocol, answerer))
+    assert locator.batches == answerer.batches == []

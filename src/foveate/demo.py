@@ -19,10 +19,11 @@ from foveate.evaluation.scoring import FIGURES
 from foveate.families import EMBEDDED, VLM, load
 from foveate.generators import LocalGenerator, Sampling
 from foveate.jsonl import read_rows
+from foveate.questions.data import HELD_OUT_SEED, SCENES
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, load_recipe
-from foveate.runs import HELD_OUT_SEED, SCENES, load_policy, start
+from foveate.runs import load_policy, start
 
 CASES = 12
 _NAMES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from foveate.evaluation.official import Official
-from foveate.training import StepReport
+
+if TYPE_CHECKING:  # torch comes with it, and asking an endpoint needs none
+    from foveate.training import StepReport
 
 SHOWN: Mapping[str, str] = {
     "reward": "reward",

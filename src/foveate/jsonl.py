@@ -58,9 +58,31 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def drop_rows_from(path: Path, step: int) -> None:
-    """Removes the rows of `step` and later, which a resumed run will write again."""
-    if path.exists():
-        replace_rows(path, [row for row in read_rows(path) if row["step"] < step])
+    """Cuts off the rows of `step` and later, which a resumed run will write again; steps never go down in the file.
+
+    In place, row by row: it takes neither the memory nor the disk that the file does.
+
+    Raises:
+        ValueError: a line before that is not JSON.
+    """
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        end, line = 0, b"\n"
+        for number, line in enumerate(file, start=1):
+            try:
+                dropped = json.loads(line.decode())["step"] >= step
+            except ValueError as error:
+                if line.endswith(b"\n"):
+                    raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+                dropped = True  # the last one, which a crash cut off
+            if dropped:
+                file.truncate(end)
+                return
+            end += len(line)
+        if not line.endswith(b"\n"):
+            file.seek(end)
+            file.write(b"\n")
 
 
 def mend_rows(path: Path) -> None:

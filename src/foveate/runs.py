@@ -15,11 +15,12 @@ import torch
 
 import foveate
 from foveate.evaluation.grounding import grounding_of
+from foveate.evaluation.setup import data_sha256, fingerprint
 from foveate.families import EMBEDDED, VLM, load
-from foveate.questions.benchmarks import load_named
-from foveate.questions.scenes import SceneConfig, Scenes
+from foveate.questions.data import SCENES, load_data
+from foveate.questions.scenes import Scenes
 from foveate.questions.schema import Question
-from foveate.recipes import Recipe, RecipeError, StageName, load_recipe
+from foveate.recipes import USUAL_RECIPE, Recipe, RecipeError, StageName, load_recipe
 from foveate.training import Observer, StepReport, Trainer, TrainingError
 from foveate.training.checkpoints import checkpoints, steps_done
 from foveate.training.loop import refuse_other_recipe, refuse_used
@@ -28,20 +29,11 @@ from foveate.training.split import ids_of, record_split, refuse_shared, split_qu
 
 logger = logging.getLogger(__name__)
 
-SCENES = "scenes"
-"""As data: procedural scenes instead of a file."""
 SFT_SCENES = 10_000
 """How many scenes there are for a recipe with a stage `sft`, which goes through all of its questions."""
-HELD_OUT_SEED = 1_000_000
-"""Scenes that are evaluated on come from this seed and above, those trained on from the run's: never the same set."""
-USUAL_RECIPE = "hart"
-"""What a model is asked by that comes from no run."""
+EXPORTED_RECIPE = "asked_by.yaml"
+"""In a folder that was exported: the recipe by which its model is asked."""
 _STAGE_FOLDERS = "[12]-*"
-
-
-def load_data(data: str, *, seed: int = 0, length: int = 100_000) -> Sequence[Question]:
-    """Questions of a file or folder, of a benchmark (`NAME` or `NAME:PATH`), or procedural scenes for `"scenes"`."""
-    return Scenes(SceneConfig(), seed=seed, length=length) if data == SCENES else load_named(data)
 
 
 def load_policy(model: str, *, dtype: torch.dtype = torch.float32) -> VLM:
@@ -63,7 +55,8 @@ def recipe_for(model: str, recipe: str | None = None, overrides: Sequence[str] =
     """The recipe whose protocol and pixel budgets a model is asked by: the named one, or the model's own.
 
     Of a run folder, and of a checkpoint in one, its own is the one it was trained by, as its last stage was trained:
-    after the stage `sft` as `Recipe.as_tuned` says. Of any other model it is `USUAL_RECIPE`.
+    after the stage `sft` as `Recipe.as_tuned` says. Of a folder that `foveate export` wrote it is the one in it. Of any
+    other model it is `USUAL_RECIPE`.
 
     Args:
         model: as `load_policy` takes it.
@@ -76,6 +69,9 @@ def recipe_for(model: str, recipe: str | None = None, overrides: Sequence[str] =
     if recipe is None and (folder := _run_of(model)):
         own = load_recipe(folder / "recipe.yaml")
         return (own.as_tuned() if _stage_in(folder, own) == "sft" else own).with_settings(overrides)
+    exported = Path(model) / EXPORTED_RECIPE
+    if recipe is None and model != EMBEDDED and exported.is_file():
+        return load_recipe(exported, overrides)
     return load_recipe(recipe or USUAL_RECIPE, overrides)
 
 
@@ -94,6 +90,28 @@ def _stage_in(folder: Path, recipe: Recipe) -> StageName:
         if own == folder:
             return stage
     raise RecipeError(f"{folder} no longer says by its name which stage of {recipe.name!r} it is: give --recipe")
+
+
+class Origin(NamedTuple):
+    """Where a trained model comes from.
+
+    Attributes:
+        checkpoint: its folder.
+        folder: of the stage that it comes out of, which has its recipe.
+        noted: what the run was begun with, as `noted` says.
+    """
+
+    checkpoint: Path
+    folder: Path
+    noted: dict[str, Any]
+
+
+def origin_of(model: str) -> Origin | None:
+    """Of a run's folder, its newest checkpoint; of a checkpoint in one, itself; None of any other model."""
+    folder = _run_of(model)
+    if folder is None:
+        return None
+    return Origin(_newest_checkpoint(model) or Path(model), folder, noted(folder) or noted(folder.parent))
 
 
 class Moment(NamedTuple):
@@ -118,19 +136,19 @@ def moments(model: str) -> list[Moment]:
     if not kept:
         raise TrainingError(f"{model} has no checkpoint: give --checkpoints with the folder of a run")
     found = [Moment(path.name if stage == folder else f"{stage.name} {path.name}", str(path)) for stage, path in kept]
-    note = folder / "run.json"
-    if note.is_file():
-        found.insert(0, Moment("start", str(json.loads(note.read_text(encoding="utf-8"))["model"])))
+    if (folder / "run.json").is_file():
+        found.insert(0, Moment("start", str(noted(folder)["model"])))
     return found
 
 
 class Standing(NamedTuple):
-    """Where a run stands: `step` of `steps` steps done in `stage`."""
+    """Where a run stands: `step` of `steps` steps done in `stage`; `signal` is what ended it before, if one did."""
 
     stage: StageName
     step: int
     steps: int
     finished: bool
+    signal: int | None = None
 
 
 def start(
@@ -149,7 +167,8 @@ def start(
     """Trains, or goes on training, stage by stage; Ctrl-C and SIGTERM save after the step under way.
 
     A run of one stage lies in `run_dir` itself, one of two in `run_dir/1-rl` and `run_dir/2-sft` (or 1-sft, 2-rl), the
-    second starting from the last checkpoint of the first. `run_dir/split.json` has the ids of each one's questions.
+    second starting from the last checkpoint of the first. `run_dir/split.json` has the ids of each one's questions,
+    `run_dir/run.json` how many there are, their hash, and what else a run was begun with.
 
     Args:
         sft_data: the questions of the stage `sft`, where `data` has those of `rl` alone instead of both.
@@ -166,6 +185,8 @@ def start(
         for folder in (run_dir, *run_dir.glob(_STAGE_FOLDERS)):
             refuse_used(folder)
     questions = questions_of_stages(recipe, data, sft_data, seed=seed)
+    trained_on = noted(run_dir).get("trained_on") or {stage: data_facts(own) for stage, own in questions.items()}
+    ended_by: list[int] = []
     if lacking := lacks_information_gap(recipe, data, questions.get("rl", ())):
         warn(lacking)
 
@@ -181,14 +202,16 @@ def start(
             seed=seed,
             save_every=save_every,
             observers=[GroundingObserver(own), *observers],
+            warn=warn,
         )
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "run.json").write_text(
-            json.dumps(inputs | {"foveate": foveate.__version__}, indent=2) + "\n", encoding="utf-8"
+            json.dumps(inputs | {"foveate": foveate.__version__, "trained_on": trained_on}, indent=2) + "\n",
+            encoding="utf-8",
         )
         if len(questions) > 1:
             record_split(run_dir / "split.json", ids_of(questions))
-        with stopping_gently(trainer):
+        with stopping_gently(trainer, ended_by):
             trainer.run(resume=resume)
         return not trainer.stop_requested
 
@@ -200,7 +223,9 @@ def start(
         else:
             ended = train(stage, folder, model)
         done = steps_done(saved)
-        standing = Standing(stage, done, steps, finished=done == steps and stage == recipe.stages[-1])
+        standing = Standing(
+            stage, done, steps, finished=done == steps and stage == recipe.stages[-1], signal=next(iter(ended_by), None)
+        )
         if not ended:
             break
         model = str(folder)
@@ -254,9 +279,25 @@ def lacks_information_gap(recipe: Recipe, data: str, questions: Sequence[Questio
     )
 
 
-def _refuse_other_inputs(run_dir: Path, inputs: Mapping[str, Any]) -> None:
+def noted(run_dir: Path) -> dict[str, Any]:
+    """What a run's folder says that the run was begun with: its `run.json`, empty where there is none."""
     note = run_dir / "run.json"
-    began = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    return dict(json.loads(note.read_text(encoding="utf-8"))) if note.exists() else {}
+
+
+def data_facts(questions: Sequence[Question]) -> dict[str, Any]:
+    """How many questions there are, and their hash: that of an evaluation on the same ones.
+
+    Of procedural scenes, which are many and the same whenever drawn, it is the hash of what they are drawn from.
+    """
+    if isinstance(questions, Scenes):
+        drawn_from = f"{questions.config!r} seed {questions.seed} length {len(questions)}"
+        return {"questions": len(questions), "sha256": data_sha256([drawn_from.encode()])}
+    return {"questions": len(questions), "sha256": data_sha256(map(fingerprint, questions))}
+
+
+def _refuse_other_inputs(run_dir: Path, inputs: Mapping[str, Any]) -> None:
+    began = noted(run_dir)
     for name, value in inputs.items():
         if began.get(name, value) != value:
             raise TrainingError(f"{run_dir} was begun with {name} {began[name]!r}, not {value!r}")
@@ -275,13 +316,17 @@ class GroundingObserver:
 
 
 @contextmanager
-def stopping_gently(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; a second one ends it at once."""
+def stopping_gently(trainer: Trainer, ended_by: list[int]) -> Iterator[None]:
+    """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; a second one ends it at once.
+
+    `ended_by` gets the signal's number.
+    """
 
     def request(number: int, frame: FrameType | None) -> None:
         if trainer.stop_requested:
             raise KeyboardInterrupt
         trainer.stop_requested = True
+        ended_by.append(number)
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

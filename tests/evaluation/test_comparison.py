@@ -14,7 +14,8 @@ from foveate.evaluation.folder import EvaluationFolderError
 from foveate.evaluation.looking import TITLES
 from foveate.evaluation.official import Figure, Official
 from foveate.evaluation.wording import points
-from foveate.evaluations import evaluate_model, official_json, probe_at_moments
+from foveate.evaluations import evaluate_model, probe_at_moments
+from foveate.evaluations.asking import official_json
 from foveate.recipes import load_recipe
 
 HOSTILE = (
@@ -282,6 +283,21 @@ def test_official_figures_stand_side_by_side(tmp_path):
     assert "overall 42.3 % (40.0\u201344.5) 62.4 %" in said
     assert "OCR 50.0 % \u2013" in said
     assert "precision \u2013 \u2013" in said
+
+
+def test_the_page_says_which_model_located_and_which_answered(tmp_path):
+    other = {"answerer": {"model": "org/large", "identity": "large png"}}
+    make_run(tmp_path / "a", 4, model="org/small", pictures=False)
+    make_run(tmp_path / "b", 4, model="org/small", pictures=False, **other)
+    said = text_of(write_comparison(tmp_path / "page.html", [tmp_path / "a", tmp_path / "b"]).read_text("utf-8"))
+    assert "small and small + large" in said
+    assert "located by org/small" in said
+    assert "answered by org/large" in said
+    assert "locating model org/small answering model org/large" in said
+    make_run(tmp_path / "c", 4, model="org/small", pictures=False, **other)
+    said = text_of(write_comparison(tmp_path / "page.html", [tmp_path / "b", tmp_path / "c"]).read_text("utf-8"))
+    assert "b and c" in said
+    assert said.count("answered by org/large") == 2
 
 
 def change_of(name, probe):

@@ -25,12 +25,13 @@ from tests.evaluation.policies import (
     from_last_view,
     from_question,
 )
-from tests.scripted import ScriptedGenerator, completion
+from tests.scripted import ScriptedGenerator, Traits, completion
 
 from foveate.context import Context
-from foveate.episodes import Group, run_episodes
+from foveate.episodes import Answerer, Group, run_episodes
 from foveate.evaluation.probes import (
     CROP_ALONE,
+    EVERY,
     FULL_SHOWN,
     PAPERS,
     QUESTION_ONLY,
@@ -44,7 +45,7 @@ from foveate.evaluation.probes import (
 )
 from foveate.evaluation.replacements import ALL, ReplacedCrop, noise
 from foveate.evaluation.runner import evaluate
-from foveate.images import View
+from foveate.images import PixelBudget, View, full_view
 from foveate.protocols import (
     Completion,
     Direct,
@@ -365,6 +366,24 @@ def test_the_full_image_comes_beside_the_crops_where_it_was_withheld() -> None:
     Prober(HART, generator, ProbeSet({}, (FULL_SHOWN,))).probe(groups)
     located, answered = groups[0].episodes[0].turns
     assert generator.requests[-1].context.views == (*located.context.views, *answered.context.views)
+
+
+def test_where_another_model_answered_it_alone_is_asked_again_in_its_own_terms() -> None:
+    """Every probe, from its own small view on: the locating model's would be cruder or finer than what it is shown."""
+    own = Traits(multiple=32, budget=PixelBudget(32 * 32, 32 * 32 * 400))
+    locator = ScriptedGenerator(Policy(from_question))
+    answerer = ScriptedGenerator(Policy(from_crops), own)
+    result = evaluate([ask()], HART, locator, answerer=Answerer(HART, answerer), probes=EVERY)
+    [one] = result.probed
+    told = (UNCHANGED, "noise", "true_crop", QUESTION_ONLY, FULL_SHOWN)
+    assert {name: one.right[name] for name in told} == {
+        UNCHANGED: 1, "noise": 0, "true_crop": 1, QUESTION_ONLY: 0, FULL_SHOWN: 1,
+    }  # fmt: skip
+    assert len(locator.requests) == 1
+    views = [view for request in answerer.requests for view in request.context.views]
+    assert all(view.size[0] % 32 == view.size[1] % 32 == 0 for view in views)
+    [beside] = [context.views[0] for context in (r.context for r in answerer.requests) if len(context.views) == 2]
+    assert beside.size == full_view(drawn(), own.budget, 32).size != locator.requests[0].context.views[0].size
 
 
 def failing(policy: Policy, *, fails: Callable[[Context], bool]) -> Callable[[Context, int], str | Completion]:

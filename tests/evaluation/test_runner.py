@@ -1,13 +1,20 @@
 import json
+from dataclasses import replace
 
 import pytest
 from tests.scripted import BriefGenerator as FakeGenerator
+from tests.scripted import Traits
 
+from foveate.episodes import Answerer
+from foveate.evaluation.folder import EvaluationFolder
+from foveate.evaluation.probes import EVERY
 from foveate.evaluation.runner import evaluate
 from foveate.evaluation.scores import score_record, source_commit, write_scores
 from foveate.evaluation.scoring import FIGURES
 from foveate.generators.base import Sampling
-from foveate.protocols import Direct, LocateThenAnswer, PointThenCount
+from foveate.images import PixelBudget
+from foveate.protocols import Completion, Direct, FinishReason, LocateThenAnswer, PointThenCount
+from foveate.protocols.base import SharedContextError, Usage
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.questions.schema import Question
 from foveate.regions import Point
@@ -105,6 +112,59 @@ def test_counting_is_scored_by_its_answers_and_by_no_box():
     assert [name for name in FIGURES if evaluation.summary.figure(name) is not None] == ["accuracy"]
     for group in evaluation.groups:
         assert all(episode.question.points is None and len(episode.points) == 2 for episode in group.episodes)
+
+
+@pytest.mark.parametrize("probes", [None, EVERY])
+def test_two_models_that_are_the_same_score_as_one_row_by_row(questions, probes):
+    alone = _evaluate(questions, samples=3, probes=probes)
+    together = _evaluate(
+        questions, samples=3, probes=probes, answerer=Answerer(LocateThenAnswer(), FakeGenerator(_reply))
+    )
+    for one, two in zip(alone.scored, together.scored, strict=True):
+        for attempt in two.attempts:
+            located, answered = attempt.by_model
+            assert located.tokens + answered.tokens == attempt.tokens
+            assert located.visual_tokens + answered.visual_tokens == attempt.visual_tokens
+            assert (answered.tokens > 0) == (attempt.stop != "no_region")
+        assert replace(two, attempts=tuple(replace(attempt, by_model=None) for attempt in two.attempts)) == one
+    setup = dict(together.setup)
+    assert setup.pop("answerer") == {"protocol": setup["protocol"], "family": setup["family"]}
+    assert setup == alone.setup
+    by_model = together.to_json()["by_model"]
+    for name in ("tokens_per_question", "visual_tokens_per_question"):
+        summed = sum(part[name] for part in by_model.values())
+        assert summed == pytest.approx(alone.to_json()[name])
+    assert "by_model" not in alone.to_json()
+
+
+def test_each_of_two_models_has_its_own_costs(questions):
+    """Views in visual tokens of its own size; what an endpoint counted only where there is one."""
+    own = Traits(multiple=32, budget=PixelBudget(32 * 32, 32 * 32 * 50))
+    reply = Completion((), (), "7", FinishReason.END, Usage(100, 3))
+    answerer = FakeGenerator(lambda context, seed: reply, own)
+    locator = FakeGenerator(lambda context, seed: Completion((1, 2), (), "0, 0, 28, 56", FinishReason.END))
+    protocol = LocateThenAnswer()
+    result = evaluate(questions[:2], protocol, locator, answerer=Answerer(protocol, answerer))
+    for scored, group in zip(result.scored, result.groups, strict=True):
+        [attempt], [episode] = scored.attempts, group.episodes
+        [crop] = episode.turns[1].context.views
+        located, answered = attempt.by_model
+        assert (located.tokens, located.visual_tokens, located.prompt_tokens) == (2, 16, None)
+        assert (answered.tokens, answered.prompt_tokens) == (3, 100)
+        assert answered.visual_tokens == crop.size[0] * crop.size[1] // 32**2
+        assert (attempt.tokens, attempt.prompt_tokens) == (5, 100)
+    costs = result.to_json()["by_model"]
+    assert "prompt_tokens_per_question" not in costs["locator"]
+    assert costs["answerer"]["prompt_tokens_per_question"] == 100
+    assert result.setup["answerer"]["family"]["multiple"] == 32
+
+
+def test_two_models_are_refused_before_a_folder_is_touched(tmp_path, questions):
+    answerer = Answerer(Direct(), FakeGenerator(_reply))
+    folder = EvaluationFolder(tmp_path / "run", {})
+    with pytest.raises(SharedContextError):
+        evaluate(questions, Direct(), FakeGenerator(_reply), answerer=answerer, folder=folder)
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_questions():

@@ -1,4 +1,4 @@
-"""A thousand questions of an endpoint that fails: each gets its own answer, once. Kills: `test_evaluations_survive`."""
+"""A thousand questions of an endpoint that fails: each gets its own answer, once. Kills: `test_survives`."""
 
 from __future__ import annotations
 

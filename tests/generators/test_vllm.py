@@ -45,7 +45,7 @@ def test_other_pixels_are_not() -> None:
 
 def test_without_vllm_the_message_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(RolloutError, match=r"foveate\[vllm\].*docs/vllm.md"):
+    with pytest.raises(RolloutError, match=r"pip install 'vllm==0.32.*docs/vllm.md"):
         VLLMGenerator(load(), max_pixels=9000)
 
 

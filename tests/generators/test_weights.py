@@ -58,6 +58,14 @@ def test_what_is_not_plain_lora_is_refused_by_name() -> None:
         list(policy_tensors(adapted(use_dora=True)))
 
 
+def test_quantised_weights_are_refused_by_name() -> None:
+    model = load().model
+    packed = torch.nn.Parameter(torch.zeros(4, 1, dtype=torch.uint8), requires_grad=False)
+    model.get_submodule("model.language_model.layers.0.mlp.up_proj").weight = packed
+    with pytest.raises(UnmergeableError, match=r"up_proj.*quantised.*setup.engine.name=local"):
+        list(policy_tensors(model))
+
+
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     for value in (1.0, 2.0):
         save_weights([("a", torch.full((2, 3), value).T)], tmp_path / "model.safetensors")

@@ -67,3 +67,39 @@ def test_the_full_image_beside_its_crops_has_a_budget_of_its_own_only_where_one_
     smallest = load_recipe("hart-full", ["images.answer_max_pixels=1000"]).as_tuned().build_protocol(OWN)
     assert isinstance(smallest, LocateThenAnswer)
     assert smallest.answer_view_budget == PixelBudget(1000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["setup.quantize=4bit"], "setup.lora.rank"),
+        (["setup.lora.targets=all", "setup.vision_tower=freeze"], "contradict"),
+        (["setup.lora.rank=0"], "setup.lora.rank"),
+        (["setup.lora.alpha=0"], "setup.lora.alpha"),
+        (["setup.quantize=8bit", "setup.lora.rank=4"], "setup.quantize"),
+        (["setup.precision=float16"], "setup.precision"),
+    ],
+)
+def test_a_setup_that_cannot_be_is_refused_by_name(settings: list[str], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load_recipe("hart", settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained"),
+    [
+        ([], True),
+        (["setup.vision_tower=freeze"], False),
+        (["setup.lora.rank=4"], False),
+        (["setup.lora.targets=all"], True),
+    ],
+)
+def test_a_setup_says_whether_the_tower_is_trained(settings: list[str], trained: bool) -> None:
+    assert load_recipe("hart", settings).setup.trains_tower is trained
+
+
+def test_a_setup_is_none_of_the_methods_settings_and_decides_part_of_the_trajectory() -> None:
+    plain, other = load_recipe("hart"), load_recipe("hart", ["setup.lora.rank=4", "setup.gradient_checkpointing=true"])
+    assert plain.settings() == other.settings()
+    changed = {name for name, value in other.setup.trajectory().items() if plain.setup.trajectory()[name] != value}
+    assert changed == {"setup.lora"}

@@ -2,7 +2,7 @@
 
 import typer
 
-from foveate.cli import asking, bench, comparing, data, probing, recipes, reporting, serving, training
+from foveate.cli import asking, bench, comparing, data, probing, publishing, recipes, reporting, serving, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ for name, command in (
     ("report", reporting.report),
     ("study", comparing.study),
     ("ask", asking.ask),
+    ("export", publishing.export),
     ("reproduce", comparing.reproduce),
 ):
     app.command(name)(command)

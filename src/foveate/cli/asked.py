@@ -12,6 +12,7 @@ import typer
 from foveate.cli.common import console
 
 if TYPE_CHECKING:
+    from foveate.evaluations import NamedModel
     from foveate.generators import Endpoint
     from foveate.recipes import Recipe
 
@@ -32,7 +33,7 @@ Out = Annotated[
     Path | None,
     typer.Option(
         help="Folder of the evaluation. The same command goes on with it, and asks nothing again. "
-        "Default: with --endpoint one in runs/eval, else none."
+        "Default: with an endpoint one in runs/eval, else none."
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Ask only the first questions.")]
@@ -53,6 +54,24 @@ EndpointSet = Annotated[
         "request), prompt_price, completion_price (a million tokens); docs/endpoints.md has them all.",
     ),
 ]
+AnsweredBy = Annotated[
+    str | None,
+    typer.Option(
+        "--answerer",
+        metavar="MODEL",
+        help="Another model for the answer turn: --model only locates. Needs a protocol that answers afresh (locate).",
+    ),
+]
+AnswererUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--answerer-endpoint", metavar="URL", help="Ask --answerer at this API. Default: it is loaded, as --model is."
+    ),
+]
+AnswererSet = Annotated[
+    list[str] | None,
+    typer.Option("--answerer-set", metavar="SETTING=VALUE", help="As --endpoint-set, of where the answerer answers."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +82,13 @@ class Asked:
         model: as the user named it.
         recipe: by whose protocol and pixel budgets the model is asked.
         endpoint: where it answers; in this process where None.
+        answering: another model that is asked the answer turns; None where there is one model.
     """
 
     model: str
     recipe: Recipe
     endpoint: Endpoint | None
+    answering: NamedModel | None
 
     @classmethod
     def of(
@@ -79,30 +100,47 @@ class Asked:
         settings: list[str] | None = None,
         endpoint: str | None,
         endpoint_settings: list[str] | None,
+        answerer: str | None = None,
+        answerer_endpoint: str | None = None,
+        answerer_settings: list[str] | None = None,
     ) -> Asked:
         """Resolved, and said aloud: the protocol, and of an endpoint the family, which may be a guess.
 
         Raises:
-            BadParameter: there are settings without an endpoint.
+            BadParameter: there are settings without an endpoint, or an answerer's endpoint without its name.
             EndpointError: a setting cannot be used.
             RecipeError: as `load_recipe`.
         """
+        from foveate.evaluations import NamedModel
         from foveate.generators import Endpoint
-        from foveate.recipes import load_recipe
-        from foveate.runs import USUAL_RECIPE, recipe_for
+        from foveate.recipes import USUAL_RECIPE, load_recipe
 
         if endpoint_settings and not endpoint:
             raise typer.BadParameter("--endpoint-set is about an endpoint: name it with --endpoint URL")
+        if answerer is None and (answerer_endpoint or answerer_settings):
+            raise typer.BadParameter(
+                "--answerer-endpoint and --answerer-set are about an answerer: name it with --answerer MODEL"
+            )
+        if answerer_settings and not answerer_endpoint:
+            raise typer.BadParameter("--answerer-set is about an endpoint: name it with --answerer-endpoint URL")
         there = Endpoint.of(endpoint, endpoint_settings or []) if endpoint else None
+        elsewhere = Endpoint.of(answerer_endpoint, answerer_settings or []) if answerer_endpoint else None
         changed = [*([f"protocol.name={protocol}"] if protocol else []), *(settings or [])]
         # A model that answers elsewhere is no run of this machine, whatever it is called.
-        resolved = load_recipe(recipe or USUAL_RECIPE, changed) if there else recipe_for(model, recipe, changed)
-        console.print(f"asked by the recipe {resolved.name}, protocol {resolved.protocol.name}", highlight=False)
         if there:
-            guessed = "" if there.family else " (a guess: --endpoint-set family=...)"
-            spoken = f"spoken to as {there.family_of(model).name}{guessed}"
-            console.print(f"{model} at {there.shown_url}, {spoken}", highlight=False, markup=False, soft_wrap=True)
-        return cls(model, resolved, there)
+            resolved = load_recipe(recipe or USUAL_RECIPE, changed)
+        else:
+            from foveate.runs import recipe_for  # it brings torch, which an endpoint does not need
+
+            resolved = recipe_for(model, recipe, changed)
+        console.print(f"asked by the recipe {resolved.name}, protocol {resolved.protocol.name}", highlight=False)
+        said = [_said(model, there, "--endpoint-set")] if there else []
+        if answerer:
+            by = _said(answerer, elsewhere, "--answerer-set") if elsewhere else answerer
+            said = [f"located by {said[0] if said else model}", f"answered by {by}"]
+        for line in said:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        return cls(model, resolved, there, NamedModel(answerer, elsewhere) if answerer else None)
 
     def folder(self, out: Path | None, data: str, purpose: str | None = None) -> Path | None:
         """Where it is written down: what an endpoint answers always is, as its replies cost money.
@@ -112,8 +150,16 @@ class Asked:
             data: likewise.
             purpose: of what is asked, where that is another than an evaluation's, which would be refused its folder.
         """
-        if out is None and self.endpoint:
-            named = "-".join(part for part in (self.model, self.recipe.protocol.name, data, purpose) if part)
+        other = self.answering
+        if out is None and (self.endpoint or (other and other.endpoint)):
+            parts = (self.model, other and other.name, self.recipe.protocol.name, data, purpose)
+            named = "-".join(part for part in parts if part)
             out = Path("runs", "eval", re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-.")[-100:])
             console.print(f"written down in {out}", highlight=False, markup=False, soft_wrap=True)
         return out
+
+
+def _said(model: str, there: Endpoint, settings: str) -> str:
+    """Where a model answers, and as which family it is spoken to."""
+    guessed = "" if there.family else f" (a guess: {settings} family=...)"
+    return f"{model} at {there.shown_url}, spoken to as {there.family_of(model).name}{guessed}"

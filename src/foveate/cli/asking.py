@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from foveate.cli.asked import Asked, AskedBy, AskedIn, EndpointSet, EndpointUrl, Limit, Out, Quarantine
+from foveate.cli.asked import (
+    AnsweredBy,
+    AnswererSet,
+    AnswererUrl,
+    Asked,
+    AskedBy,
+    AskedIn,
+    EndpointSet,
+    EndpointUrl,
+    Limit,
+    Out,
+    Quarantine,
+)
 from foveate.cli.common import Data, Json, Model, Seed, Set, console, friendly
 from foveate.cli.probing import print_looking
 
@@ -35,6 +47,9 @@ def evaluate(
     out: Out = None,
     endpoint: EndpointUrl = None,
     endpoint_settings: EndpointSet = None,
+    answerer: AnsweredBy = None,
+    answerer_endpoint: AnswererUrl = None,
+    answerer_settings: AnswererSet = None,
     tolerance: Annotated[
         float, typer.Option(min=0, max=0.99, help="By how much a number may differ, as a share of the right one.")
     ] = 0.0,
@@ -60,6 +75,9 @@ def evaluate(
     A benchmark as it is published: `foveate eval --model runs/hart --data hr-bench-4k:/data/hr_bench_4k.tsv`; without
     a path it comes from the hub (`--data vstar`). `foveate data benchmarks` lists them.
 
+    A small model that locates, and a large one that answers from its crops:
+    `foveate eval --model runs/hart --answerer qwen2.5-vl-72b --answerer-endpoint http://localhost:8000/v1 --data vstar`
+
     --probes says whether it uses its crops: what becomes of the accuracy with noise, the true region's crop or one of a
     random place in their place, and with the crops alone. `foveate probe` asks more.
     """
@@ -77,6 +95,9 @@ def evaluate(
         settings=settings,
         endpoint=endpoint,
         endpoint_settings=endpoint_settings,
+        answerer=answerer,
+        answerer_endpoint=answerer_endpoint,
+        answerer_settings=answerer_settings,
     )
     if judge is None and (judge_endpoint or judge_settings):
         raise typer.BadParameter("--judge-endpoint and --judge-set are about a judge: name it with --judge MODEL")
@@ -93,6 +114,7 @@ def evaluate(
         model,
         data,
         endpoint=asked.endpoint,
+        answering=asked.answering,
         out=out,
         limit=limit,
         quarantine=quarantine,
@@ -147,6 +169,9 @@ def ask(
     choices: Annotated[str | None, typer.Option(help="Options separated by '|': 'red|green|blue'.")] = None,
     endpoint: EndpointUrl = None,
     endpoint_settings: EndpointSet = None,
+    answerer: AnsweredBy = None,
+    answerer_endpoint: AnswererUrl = None,
+    answerer_settings: AnswererSet = None,
     out: Annotated[Path | None, typer.Option(help="Where the annotated picture goes.")] = None,
 ) -> None:
     """Ask one question about one picture; prints the answer and draws where the model looked.
@@ -157,7 +182,7 @@ def ask(
 
     from foveate.episodes import StopReason, run_episodes
     from foveate.evaluation.pictures import annotated
-    from foveate.evaluations import answerer
+    from foveate.evaluations import Models, NamedModel
     from foveate.generators import EndpointError, Sampling
     from foveate.images import open_image
     from foveate.questions.schema import Question, choice_letters
@@ -168,11 +193,20 @@ def ask(
     options = [option.strip() for option in choices.split("|")] if choices else None
     lettered = dict(zip(choice_letters(len(options)), options, strict=True)) if options else None
     asked = Question(id=image.name, image=image, text=question, answer="", choices=lettered)
-    by = Asked.of(model, recipe=recipe, protocol=protocol, endpoint=endpoint, endpoint_settings=endpoint_settings)
-    generator = answerer(model, by.endpoint)
+    by = Asked.of(
+        model,
+        recipe=recipe,
+        protocol=protocol,
+        endpoint=endpoint,
+        endpoint_settings=endpoint_settings,
+        answerer=answerer,
+        answerer_endpoint=answerer_endpoint,
+        answerer_settings=answerer_settings,
+    )
+    models = Models.of(by.recipe, NamedModel(model, by.endpoint), by.answering)
     sampling = Sampling(0.0, by.recipe.rollout.max_new_tokens)
-    asking = by.recipe.build_protocol(generator.family.budget)
-    [[_, [episode]]] = run_episodes([asked], asking, generator, sampling=sampling)
+    with models.writing_down(None, {}) as (generator, other, _):
+        [[_, [episode]]] = run_episodes([asked], models.locator.protocol, generator, answerer=other, sampling=sampling)
     if episode.stop is StopReason.FAILED:
         raise EndpointError(f"no reply: {episode.turns[-1].completion.text}")
     answer = episode.answer

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from foveate.cli.asked import Asked, AskedBy, AskedIn, EndpointSet, EndpointUrl, Limit, Out, Quarantine
+from foveate.cli.asked import (
+    AnsweredBy,
+    AnswererSet,
+    AnswererUrl,
+    Asked,
+    AskedBy,
+    AskedIn,
+    EndpointSet,
+    EndpointUrl,
+    Limit,
+    Out,
+    Quarantine,
+)
 from foveate.cli.common import Data, Json, Model, Seed, Set, console, friendly, write_json
 
 if TYPE_CHECKING:
@@ -34,6 +46,9 @@ def probe(
     out: Out = None,
     endpoint: EndpointUrl = None,
     endpoint_settings: EndpointSet = None,
+    answerer: AnsweredBy = None,
+    answerer_endpoint: AnswererUrl = None,
+    answerer_settings: AnswererSet = None,
     json_file: Json = None,
 ) -> None:
     """Does it look? Ask the answers again with other pictures in the crops' place.
@@ -51,6 +66,8 @@ def probe(
 
     if checkpoints and endpoint:
         raise typer.BadParameter("--checkpoints are of a run on this machine: leave out --endpoint")
+    if checkpoints and answerer:
+        raise typer.BadParameter("--checkpoints say what one model learned: leave out --answerer")
     asked = Asked.of(
         model,
         recipe=recipe,
@@ -58,6 +75,9 @@ def probe(
         settings=settings,
         endpoint=endpoint,
         endpoint_settings=endpoint_settings,
+        answerer=answerer,
+        answerer_endpoint=answerer_endpoint,
+        answerer_settings=answerer_settings,
     )
     out = asked.folder(out, data, "probe")
     look, account = probe_at_moments(
@@ -65,6 +85,7 @@ def probe(
         model,
         data,
         endpoint=asked.endpoint,
+        answering=asked.answering,
         out=out,
         limit=limit,
         quarantine=quarantine,
@@ -78,7 +99,8 @@ def probe(
     console.print(f"net gain {_share(look.gains.net)}, p {_p(look.gains.p)}{left_out}\n", highlight=False)
     if account:
         console.print(account_table(account))
-    record = {"model": model, "data": data, "recipe": asked.recipe.name, "limit": limit, "seed": seed, **look.to_json()}
+    who = {"model": model, **({"answerer": answerer} if answerer else {})}
+    record = {**who, "data": data, "recipe": asked.recipe.name, "limit": limit, "seed": seed, **look.to_json()}
     if account:
         record["checkpoints"] = [one.to_json() for one in account]
     write_json(json_file, record)

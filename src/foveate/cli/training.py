@@ -41,6 +41,10 @@ def train(
     settings: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 20,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="Log to tensorboard, trackio or wandb too; may be given several times."),
+    ] = None,
     sft_data: Annotated[
         str | None, typer.Option(help="Questions of the stage sft, where --data has those of rl alone.")
     ] = None,
@@ -50,14 +54,16 @@ def train(
     Example: `foveate train hart --model Qwen/Qwen2.5-VL-7B-Instruct --data my.jsonl --out runs/hart
     --set objective.k=0.3`
 
-    Ctrl-C saves a checkpoint after the step under way; --resume goes on from it. With two stages (--set stages=rl,sft)
+    Ctrl-C and SIGTERM save a checkpoint after the step under way and end with status 130 or 143; --resume goes on
+    from it. With two stages (--set stages=rl,sft)
     each gets questions of its own, and a folder of its own in the run folder.
     """
     from foveate.display import TrainingDisplay
     from foveate.recipes import load_recipe
     from foveate.runs import start
 
-    resolved = load_recipe(recipe, settings or [])
+    tracked = [f"setup.trackers=[{','.join(track)}]"] if track else []
+    resolved = load_recipe(recipe, [*(settings or []), *tracked])
     with TrainingDisplay(console) as display:
         standing = start(
             resolved,
@@ -74,6 +80,8 @@ def train(
     stopped = f"stopped after step {standing.step} of {standing.steps} of {standing.stage}; go on with --resume"
     state = "finished" if standing.finished else stopped
     console.print(f"{state}. Checkpoints, metrics and rollouts are in {out}")
+    if standing.signal is not None and not standing.finished:
+        raise typer.Exit(128 + standing.signal)
 
 
 @friendly

@@ -140,6 +140,8 @@ def _facts(run: Recorded) -> list[str]:
     asked = counted(len(run.questions), "question")
     recipe = f", recipe {run.scores.recipe}" if run.scores.recipe else ""
     facts = [f"{asked}{recipe}", f"folder {run.folder.resolve().name}"]
+    if run.scores.answerer:
+        return [f"located by {run.scores.model}", f"answered by {run.scores.answerer.model}", *facts]
     return [f"model {run.scores.model}", *facts] if run.scores.model != run.name else facts
 
 
@@ -206,7 +208,11 @@ def _share(figure: Figure) -> str:
 def _setup(run: Recorded) -> Iterator[tuple[str, str]]:
     """What can change a score, one fact a line."""
     scores = run.scores
-    yield "model", scores.model
+    if scores.answerer:
+        yield "locating model", scores.model
+        yield "answering model", scores.answerer.model
+    else:
+        yield "model", scores.model
     if scores.recipe:
         yield "recipe", scores.recipe
     yield "foveate", ", ".join(f"{name} {value}" for name, value in scores.foveate.items() if value)

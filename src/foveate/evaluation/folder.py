@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NOTE, QUESTIONS, PICTURES = "evaluation.json", "questions.jsonl", "pictures.jsonl"
 SCORES, FAILED = "scores.json", "failed.jsonl"
 """The files of a folder."""
-_BEFORE_NOTE = ("replies.jsonl", "verdicts.jsonl", "evaluation.tmp")
+_BEFORE_NOTE = ("replies.jsonl", "answers.jsonl", "verdicts.jsonl", "evaluation.tmp")
 """What a run leaves behind that is ended while it begins."""
 
 AGAIN = "foveate eval --model MODEL --data DATA --out FOLDER"

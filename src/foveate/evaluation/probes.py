@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import View, cut_view, open_image
 from foveate.protocols import prompts
 from foveate.protocols.answers import parse_answer
-from foveate.protocols.base import Completion, FinishReason, Protocol, Stop, StopReason, Subject
+from foveate.protocols.base import Ask, Completion, FamilyTraits, FinishReason, Protocol, Stop, StopReason, Subject
 from foveate.questions.schema import Question
 from foveate.regions import Box, Size
 
@@ -141,8 +141,8 @@ class Prober:
     interruption, `recall` is called first, in order, for each question that is done.
 
     Args:
-        protocol: that leads to the episodes.
-        generator: who answered, and answers again.
+        protocol: that leads to the episodes, with the pixel budgets of who answers.
+        generator: who answered, and answers again; another may have located.
         probes: that are made.
         marker: says which answers are right, as it does of the evaluation's own; plain matching where None.
         max_new_tokens: of an answer.
@@ -187,7 +187,7 @@ class Prober:
 
     def _marked(self, turns: Sequence[_AnswerTurn], said: Mapping[Context, Completion]) -> list[Probed]:
         """What the replies say, of a whole chunk: a judge is asked about all of them at once."""
-        answered = [turn.answered(self._protocol, said) for turn in turns]
+        answered = [turn.answered(said) for turn in turns]
         pairs = zip(turns, answered, strict=True)
         marks = self._marker.marks([Group(turn.question, tuple(own.values())) for turn, own in pairs])
         return [
@@ -204,7 +204,7 @@ class Prober:
         self._earlier = [newest, *(one for one in self._earlier if one.picture != newest.picture)][:2]
 
     def _turn(self, group: Group) -> _AnswerTurn:
-        turn = _AnswerTurn(group, self._generator)
+        turn = _AnswerTurn(group, self._protocol, self._generator.family)
         if turn.outcome not in (Outcome.FROM_CROP, Outcome.WITHOUT_CROP):
             return turn
         turn.set_up(self._probes.settings)
@@ -276,9 +276,9 @@ def probe_figures(right: Mapping[str, Sequence[float | None]]) -> dict[str, dict
 class _AnswerTurn:
     """A question's answer turn, and what is shown under each probe."""
 
-    def __init__(self, group: Group, generator: Generator) -> None:
+    def __init__(self, group: Group, protocol: Protocol, family: FamilyTraits) -> None:
         self.question, [self.episode, *_] = group
-        self.family = generator.family
+        self.protocol, self.family = protocol, family
         self.contexts: dict[str, Context] = {}
         """By the probe's name; none where the episode came to no answer."""
         self.crops: tuple[View, ...] = ()
@@ -333,26 +333,29 @@ class _AnswerTurn:
             if len(made) == len(self.crops):
                 self.contexts[name] = _replaced(self.contexts[UNCHANGED], made)
 
-    @property
+    @cached_property
     def _small(self) -> View:
-        """The full image, as the first turn of every protocol shows it."""
-        return self.episode.turns[0].context.views[0]
+        """The full image, as the first turn of every protocol shows it: here to the model that answers."""
+        first = self.protocol.next(self.subject, ())
+        assert isinstance(first, Ask)
+        shown, before = first.context.views[0], self.episode.turns[0].context.views[0]
+        return before if before.key == shown.key else shown  # other pixels only where another model located
 
-    def answered(self, protocol: Protocol, said: Mapping[Context, Completion]) -> dict[str, Episode]:
+    def answered(self, said: Mapping[Context, Completion]) -> dict[str, Episode]:
         """By the probe's name, the episode as it would have ended; without those that got no reply."""
         return {
-            name: replace(self.episode, answer=self._answer(name, protocol, context, said[context]))
+            name: replace(self.episode, answer=self._answer(name, context, said[context]))
             for name, context in self.contexts.items()
             if said[context].finish_reason is not FinishReason.FAILED
         }
 
-    def _answer(self, name: str, protocol: Protocol, context: Context, completion: Completion) -> str | None:
+    def _answer(self, name: str, context: Context, completion: Completion) -> str | None:
         """The answer in a reply; a call for another crop is none."""
         if name in SETTINGS:
             return parse_answer(completion.text, self.question.choices)
         before = self.episode.turns[:-1]
-        turn = protocol.read(self.subject, before, context, completion)
-        stop = protocol.next(self.subject, (*before, turn))
+        turn = self.protocol.read(self.subject, before, context, completion)
+        stop = self.protocol.next(self.subject, (*before, turn))
         return stop.answer if isinstance(stop, Stop) else None
 
     def probed(self, names: Sequence[str], said: Mapping[Context, Completion], marks: Mapping[str, Mark]) -> Probed:

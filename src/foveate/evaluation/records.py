@@ -64,10 +64,17 @@ class OfficialRecord(_Row):
     figures: dict[str, Figure]
 
 
+class AnswererRecord(_Row):
+    """The model that answered, where it is another than the one that located."""
+
+    model: str
+
+
 class ScoresRecord(_Row):
     """`scores.json`."""
 
     model: str
+    answerer: AnswererRecord | None = None
     foveate: dict[str, Any] = {}
     summary: Summary
     failed: int = 0
@@ -80,6 +87,11 @@ class ScoresRecord(_Row):
     seconds_per_question: float | None = None
     setup: dict[str, Any] = {}
     recipe: str | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model; or the one that located, and the one that answered."""
+        return (self.model, self.answerer.model) if self.answerer else (self.model,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,8 @@ class Recorded:
 
 
 def read_runs(folders: Sequence[str | Path]) -> list[Recorded]:
-    """Reads evaluation folders, each named by its model, or by its folder where models have the same name.
+    """Reads evaluation folders, each named by its model (two as A + B: A located, B answered), or by its folder where
+    models have the same name.
 
     Raises:
         EvaluationFolderError: not an evaluation folder, or a file in it is broken.
@@ -120,17 +133,17 @@ def read_runs(folders: Sequence[str | Path]) -> list[Recorded]:
     if twice := next((path for i, path in enumerate(paths) if whole[i] in whole[:i]), None):
         raise EvaluationFolderError(f"{twice} is given twice: name each evaluation once")
     read = [(path, _scores(path), *_questions(path)) for path in paths]
-    names = _names([(path, scores.model) for path, scores, _, _ in read])
+    names = _names([(path, scores.models) for path, scores, _, _ in read])
     return [
         Recorded(path, name, scores, questions, cut)
         for name, (path, scores, questions, cut) in zip(names, read, strict=True)
     ]
 
 
-def _names(given: Sequence[tuple[Path, str]]) -> list[str]:
-    """The shortest that tells them apart: the model's last part, the folder's name, both whole."""
+def _names(given: Sequence[tuple[Path, Sequence[str]]]) -> list[str]:
+    """The shortest that tells them apart: the models' last parts, the folder's name, the whole folder."""
     ways = (
-        [model.rstrip("/").rsplit("/", 1)[-1] for _, model in given],
+        [" + ".join(model.rstrip("/").rsplit("/", 1)[-1] for model in models) for _, models in given],
         [path.resolve().name for path, _ in given],
         [str(path) for path, _ in given],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections import Counter, deque
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from foveate.episodes import Group, StopReason, episode_chunks
+from foveate.episodes import Answerer, Group, StopReason, episode_chunks
 from foveate.errors import FoveateError
 from foveate.evaluation.curves import grounding_curves
 from foveate.evaluation.folder import EvaluationFolder
@@ -21,7 +20,7 @@ from foveate.evaluation.looking import Looking, looking
 from foveate.evaluation.marking import Marker
 from foveate.evaluation.probes import Probed, Prober, ProbeSet, probe_figures
 from foveate.evaluation.scoring import Scored, Summary, score, summarise
-from foveate.evaluation.setup import family_of, fields_of, fingerprint, wording_of
+from foveate.evaluation.setup import data_sha256, family_of, fields_of, fingerprint, setup_of, wording_of
 from foveate.generators.base import Generator, Sampling
 from foveate.images import ImageError
 from foveate.protocols.base import Protocol
@@ -95,6 +94,22 @@ class Evaluation:
             return {}
         return {**found.to_json(), "probes_of_all": probe_figures(probes)}
 
+    def _by_model(self) -> dict[str, Any]:
+        """What each of two models was shown and wrote for a question; empty where there is one."""
+        pairs = [attempt.by_model for scored in self.scored for attempt in scored.attempts if attempt.by_model]
+        if not pairs:
+            return {}
+        found = {}
+        for part, costs in zip(("locator", "answerer"), zip(*pairs, strict=True), strict=True):
+            sums = {
+                "tokens": sum(cost.tokens for cost in costs),
+                "visual_tokens": sum(cost.visual_tokens for cost in costs),
+            }
+            if counted := [cost.prompt_tokens for cost in costs if cost.prompt_tokens is not None]:
+                sums["prompt_tokens"] = sum(counted)
+            found[part] = {f"{name}_per_question": value / len(self.scored) for name, value in sums.items()}
+        return {"by_model": found}
+
     def to_json(self) -> dict[str, Any]:
         """Summary, setup and costs, without the single questions; some keys only where there is something to say."""
         attempts = [attempt for scored in self.scored for attempt in scored.attempts]
@@ -114,6 +129,7 @@ class Evaluation:
             "tokens_per_question": sum(attempt.tokens for attempt in attempts) / asked,
             "visual_tokens_per_question": sum(attempt.visual_tokens for attempt in attempts) / asked,
             **({"prompt_tokens_per_question": sum(prompts) / asked} if prompts else {}),
+            **self._by_model(),
             "seconds_per_question": self.seconds_per_question,
             "setup": dict(self.setup),
         }
@@ -124,6 +140,7 @@ def evaluate(
     protocol: Protocol,
     generator: Generator,
     *,
+    answerer: Answerer | None = None,
     samples: int = 1,
     sampling: Sampling | None = None,
     seed: int = 0,
@@ -137,6 +154,7 @@ def evaluate(
     """Asks each question `samples` times and scores the episodes. The episodes never see a true region.
 
     Args:
+        answerer: another model that is asked the answer turns, and those of the probes.
         sampling: greedy where None.
         seed: of the samples and of the bootstrap.
         at_once: questions whose originals are held in memory at the same time, at most (`episode_chunks`).
@@ -150,24 +168,30 @@ def evaluate(
 
     Raises:
         EvaluationError: there are no questions, every one failed, or one is not what it was when it was asked.
+        SharedContextError: there is an answerer, and the protocol's answer turn is no context of its own.
     """
+    if answerer:
+        protocol.refuse_two_models()  # before the folder is touched
+    answering = answerer or Answerer(protocol, generator)
     sampling = sampling or Sampling(temperature=0.0)
     marker = marker or Marker()
     progress = on_progress or (lambda finished: None)
     prober = None
     if probes:
         longest = sampling.max_new_tokens
-        prober = Prober(protocol, generator, probes, marker=marker, max_new_tokens=longest, seed=seed, at_once=at_once)
+        prober = Prober(*answering, probes, marker=marker, max_new_tokens=longest, seed=seed, at_once=at_once)
     if folder:
         folder.open()
         _refuse_other_questions(folder, questions)
         if done := len(folder.finished):
             logger.warning("%d question(s) are finished already in %s, and not asked again", done, folder.path)
-    run = _Run(folder, prober, marker, generator.family.multiple, progress)
+    multiples = (generator.family.multiple, answerer.generator.family.multiple if answerer else None)
+    run = _Run(folder, prober, marker, multiples, progress)
     chunks = episode_chunks(
         run.unfinished(questions),
         protocol,
         generator,
+        answerer=answerer,
         n=samples,
         sampling=sampling,
         seed=seed,
@@ -176,16 +200,18 @@ def evaluate(
     )
     kept: list[Group] = []
     while True:
-        started, recalled = time.perf_counter(), generator.recalled
+        started, recalled = time.perf_counter(), (generator.recalled, answering.generator.recalled)
         if (groups := next(chunks, None)) is None:
             break
         # A reply that was recorded takes no time: what such a chunk took says nothing.
-        seconds = time.perf_counter() - started if generator.recalled == recalled else None
+        fresh = (generator.recalled, answering.generator.recalled) == recalled
+        seconds = time.perf_counter() - started if fresh else None
         answered = run.take(groups, seconds)
         kept += answered[: None if keep is None else max(0, keep - len(kept))]
     setup = {
         "protocol": fields_of(protocol),
         "family": family_of(generator),
+        **({"answerer": setup_of(answerer)} if answerer else {}),
         "sampling": fields_of(sampling),
         "samples": samples,
         "seed": seed,
@@ -214,11 +240,11 @@ class _Run:
         folder: EvaluationFolder | None,
         prober: Prober | None,
         marker: Marker,
-        multiple: int,
+        multiples: tuple[int, int | None],
         progress: Callable[[int], None],
     ) -> None:
         self._folder, self._prober, self._marker = folder, prober, marker
-        self._multiple, self._progress = multiple, progress
+        (self._multiple, self._answering), self._progress = multiples, progress
         self._rows: dict[int, Scored] = {}
         self._data: dict[int, str] = {}
         self._asked: dict[int, tuple[int, Question, Question]] = {}
@@ -275,6 +301,7 @@ class _Run:
                 group.episodes,
                 marks[place],
                 multiple=self._multiple,
+                answering=self._answering,
                 data=self._data[place],
                 seconds=None if seconds is None else seconds / len(groups),
             )
@@ -311,10 +338,7 @@ class _Run:
 
     def data_sha256(self) -> str:
         """Of all that was asked, whatever became of it: runs on the same data have the same."""
-        digest = hashlib.sha256()
-        for place in sorted(self._data):
-            digest.update(bytes.fromhex(self._data[place]))
-        return digest.hexdigest()
+        return data_sha256(bytes.fromhex(self._data[place]) for place in sorted(self._data))
 
     def in_order(self) -> list[Scored]:
         """Every question that did not fail, in the order of the questions.

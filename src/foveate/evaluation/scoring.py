@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from foveate.evaluation.grounding import Grounding, measured
 from foveate.evaluation.probes import Probed
 from foveate.evaluation.statistics import Interval, bootstrap_interval
-from foveate.protocols.base import StopReason
+from foveate.protocols.base import StopReason, Turn
 from foveate.questions.schema import Question
 from foveate.regions import Corners
 
@@ -25,6 +25,21 @@ FIGURES = ("accuracy", "iog30", "mean_iou", "box_area", "boxes", "valid_boxes")
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model was shown and wrote.
+
+    Attributes:
+        tokens: that it wrote.
+        visual_tokens: that it was shown, each view once for every context that begins anew with it.
+        prompt_tokens: as an endpoint counted what it was shown; None where nobody did.
+    """
+
+    tokens: int
+    visual_tokens: int
+    prompt_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One scored episode, without its pictures.
 
@@ -32,9 +47,10 @@ class Attempt:
         boxes: every valid box of its locating turns, in original pixels.
         texts: the reply of each turn.
         tokens: that it wrote.
-        visual_tokens: that it was shown, each view once for every context that begins anew with it.
-        prompt_tokens: as an endpoint counted what it was shown, over all turns; None where nobody did.
+        visual_tokens: that it was shown, as `Cost` counts them.
+        prompt_tokens: as an endpoint counted what it was shown, over all turns that one did; None where nobody did.
         judged: whether a judge said if it is right.
+        by_model: what the locating and what the answering model was shown and wrote, where they are two.
     """
 
     right: bool
@@ -48,6 +64,7 @@ class Attempt:
     visual_tokens: int = 0
     prompt_tokens: int | None = None
     judged: bool = False
+    by_model: tuple[Cost, Cost] | None = None
 
     def figure(self, name: str) -> float | None:
         """A figure of `FIGURES`, or `unparsed`: whether no answer could be read; None where it is undefined."""
@@ -146,6 +163,7 @@ def score(
     marks: Sequence[Mark],
     *,
     multiple: int,
+    answering: int | None = None,
     data: str = "",
     seconds: float | None = None,
 ) -> Scored:
@@ -156,6 +174,7 @@ def score(
         episodes: none of which failed.
         marks: one for each, with a verdict.
         multiple: the side of one visual token, in pixels of a view.
+        answering: likewise of the model that answers, where it is another than the one that locates.
         data: the question's fingerprint.
         seconds: that they took.
     """
@@ -163,7 +182,10 @@ def score(
         question.id,
         question.category,
         question.answer,
-        tuple(_attempt(question, episode, mark, multiple) for episode, mark in zip(episodes, marks, strict=True)),
+        tuple(
+            _attempt(question, episode, mark, multiple, answering)
+            for episode, mark in zip(episodes, marks, strict=True)
+        ),
         text=question.text,
         choices=dict(question.choices) if question.choices is not None else None,
         regions=tuple(tuple(box.corners for box in levels) for levels in question.regions),
@@ -174,9 +196,13 @@ def score(
     )
 
 
-def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int) -> Attempt:
-    usages = [turn.completion.usage for turn in episode.turns]
-    counted = [usage.prompt_tokens for usage in usages if usage is not None]
+def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int, answering: int | None) -> Attempt:
+    if answering is None:
+        parts = [_cost(episode.turns, multiple)]
+    else:
+        located = [turn for turn in episode.turns if turn.located]
+        parts = [_cost(located, multiple), _cost(episode.turns[len(located) :], answering)]
+    counted = [part.prompt_tokens for part in parts if part.prompt_tokens is not None]
     return Attempt(
         right=bool(mark.right),
         answer=episode.answer,
@@ -185,22 +211,30 @@ def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int) ->
         boxes=tuple(box.corners for box in episode.boxes),
         texts=tuple(turn.completion.text for turn in episode.turns),
         problems=tuple(turn.problem.value for turn in episode.turns if turn.problem),
-        tokens=sum(turn.completion.tokens for turn in episode.turns),
-        visual_tokens=visual_tokens(episode, multiple),
+        tokens=sum(part.tokens for part in parts),
+        visual_tokens=sum(part.visual_tokens for part in parts),
         prompt_tokens=sum(counted) if counted else None,
         judged=mark.judged,
+        by_model=None if answering is None else (parts[0], parts[1]),
     )
 
 
-def visual_tokens(episode: Episode, multiple: int) -> int:
-    """Visual tokens that an episode was shown: a view counts again only where a context begins anew with it.
+def _cost(turns: Sequence[Turn], multiple: int) -> Cost:
+    usages = [turn.completion.usage for turn in turns]
+    counted = [usage.prompt_tokens for usage in usages if usage is not None]
+    written = sum(turn.completion.tokens for turn in turns)
+    return Cost(written, visual_tokens(turns, multiple), sum(counted) if counted else None)
+
+
+def visual_tokens(turns: Sequence[Turn], multiple: int) -> int:
+    """Visual tokens that turns of an episode showed: a view counts again only where a context begins anew with it.
 
     Args:
-        episode: any.
+        turns: any, in order.
         multiple: the side of one visual token, in pixels of a view.
     """
     total, before = 0, None
-    for turn in episode.turns:
+    for turn in turns:
         shown = turn.context.messages
         if before is not None and shown[: len(before)] == before:
             shown = shown[len(before) :]

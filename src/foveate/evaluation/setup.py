@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from foveate.context import Sampled
-from foveate.episodes import Turn
+from foveate.episodes import Answerer, Turn
 from foveate.generators.base import Generator
 from foveate.images import ImageSource, View, open_image
 from foveate.questions.pictures import EmbeddedImage
@@ -47,6 +48,11 @@ def family_of(generator: Generator) -> dict[str, Any]:
     }
 
 
+def setup_of(answerer: Answerer) -> dict[str, Any]:
+    """How a model is asked that answers where another one located: its own budgets are in its protocol."""
+    return {"protocol": fields_of(answerer.protocol), "family": family_of(answerer.generator)}
+
+
 def fingerprint(question: Question) -> bytes:
     """A digest of a question: its words, true boxes and points, and picture, but not of where its file lies."""
     words: dict[str, object] = {
@@ -67,6 +73,14 @@ def fingerprint(question: Question) -> bytes:
     for picture in (question.image, *question.others):
         digest.update(hashlib.sha256(_encoded(picture)).digest())
     return digest.digest()
+
+
+def data_sha256(fingerprints: Iterable[bytes]) -> str:
+    """Of questions in their order: runs on the same data have the same."""
+    digest = hashlib.sha256()
+    for one in fingerprints:
+        digest.update(one)
+    return digest.hexdigest()
 
 
 def _encoded(source: ImageSource) -> bytes:

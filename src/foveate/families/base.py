@@ -16,6 +16,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from foveate.context import Context, Sampled
 from foveate.errors import FoveateError
+from foveate.families.adapters import has_adapters, save_adapters
 from foveate.families.traits import BoxStyle, UnsupportedModelError
 from foveate.images import PixelBudget, View
 from foveate.regions import Frame
@@ -275,7 +276,10 @@ class VLM:
         return self.model.device
 
     def save(self, directory: Path) -> None:
-        """Writes a checkpoint in `save_pretrained` layout, with tokenizer and image processor."""
+        """Writes a checkpoint in `save_pretrained` layout, or its adapters, with tokenizer and image processor."""
         directory.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(directory)
+        if has_adapters(self.model):
+            save_adapters(self.model, directory)
+        else:
+            self.model.save_pretrained(directory)
         self.family.save(directory)

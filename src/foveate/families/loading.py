@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from foveate.families import tiny
+from foveate.families import adapters, tiny
 from foveate.families.base import VLM
 from foveate.families.qwen2_5_vl import Qwen25VL
 from foveate.families.traits import UnsupportedModelError
@@ -45,6 +45,8 @@ _NEEDED = (
 def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: torch.dtype = torch.float32) -> VLM:
     """Loads a checkpoint from a folder, from the hub, or the embedded one (`"tiny"`). Safetensors only, no remote code.
 
+    Of a folder of LoRA adapters, the checkpoint that they were trained on, with the adapters added to its weights.
+
     Args:
         model: a folder in `save_pretrained` layout, with tokenizer, chat template and image processor; or a hub id.
             What can only be a path (it begins with `.`, `/` or `~`, is deeper than a hub id, or its parent folder
@@ -57,6 +59,9 @@ def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: to
             fit.
         OSError: there is no such folder or hub id, or the hub cannot be reached.
     """
+    if base := adapters.base_of(Path(model).expanduser()):
+        below = _below(base, model, dtype)
+        return VLM(adapters.merged(below.model, Path(model).expanduser()), below.family)
     path = str(tiny.path()) if str(model) == EMBEDDED else _checkpoint(model)
     with _reading("configuration", path):
         config = AutoConfig.from_pretrained(path, **_at(revision))
@@ -85,13 +90,20 @@ def checkpoint_digest(vlm: VLM) -> str:
 
     Of a folder, its weights: the names, types and shapes of all tensors, and bytes from the beginning, the middle and
     the end of every one. So a copy is the same, and one of which any tensor was trained is not, be all others frozen; a
-    change to single elements of a large tensor may be missed. Of the hub, its id and commit.
+    change to single elements of a large tensor may be missed. Of the hub, its id and commit. Of LoRA adapters, their
+    weights and what they were trained on.
     """
-    path = Path(str(vlm.model.name_or_path))
+    return _digest(str(vlm.model.name_or_path), getattr(vlm.model.config, "_commit_hash", None))
+
+
+def _digest(model: str, commit: str | None) -> str:
+    path = tiny.path() if model == EMBEDDED else Path(model)
     if not path.is_dir():
-        commit = getattr(vlm.model.config, "_commit_hash", None)
-        return f"{vlm.model.name_or_path}@{commit}" if commit else ""
+        return f"{model}@{commit}" if commit else ""
     digest = hashlib.sha256()
+    if base := adapters.base_of(path):
+        digest.update((path / adapters.CONFIG).read_bytes())  # has the scale that the weights are added with
+        digest.update(_digest(base.model, base.revision).encode())
     files = sorted(path.glob("*.safetensors"))
     for file in files:
         digest.update(f"{file.name} ".encode())
@@ -130,6 +142,17 @@ def _checkpoint(model: str | Path) -> str:
     if not _HUB_ID.fullmatch(written) or ("/" in written and path.parent.is_dir()):
         raise FileNotFoundError(f"there is no folder {path}")
     return written
+
+
+def _below(base: adapters.Base, folder: str | Path, dtype: torch.dtype) -> VLM:
+    """What adapters were trained on."""
+    try:
+        return load(base.model, revision=base.revision, dtype=dtype)
+    except OSError as error:
+        raise type(error)(
+            f"{folder} holds adapters of {base.model}, which cannot be loaded ({error}): put it there, or write where "
+            f"it is into base_model_name_or_path of {Path(folder) / adapters.CONFIG}"
+        ) from error
 
 
 def _weights(path: str, config: PretrainedConfig, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:

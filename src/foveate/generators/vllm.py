@@ -260,7 +260,7 @@ def import_vllm() -> Any:
         import vllm
     except ImportError as error:
         raise RolloutError(
-            f"rollouts by vLLM need vLLM {TESTED}: pip install 'foveate[vllm]' on a machine with a GPU; for a CPU see "
-            f"docs/vllm.md ({error})"
+            f"rollouts by vLLM need vLLM {TESTED}: pip install 'vllm=={TESTED}.*', then pip install 'foveate[train]' "
+            f"again, on a machine with a GPU; for a CPU see docs/vllm.md ({error})"
         ) from error
     return vllm

@@ -31,7 +31,7 @@ def policy_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         model: plain, or wrapped by PEFT.
 
     Raises:
-        UnmergeableError: an adapter other than plain LoRA.
+        UnmergeableError: an adapter other than plain LoRA, or quantised weights.
     """
     adapted = {name: module for name, module in model.named_modules() if hasattr(module, "base_layer")}
     for name, parameter in model.named_parameters():
@@ -40,6 +40,11 @@ def policy_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if owner is not None and not inner.startswith("base_layer."):
             continue  # the adapter's own
         tensor = parameter.detach()
+        if not tensor.is_floating_point():
+            raise UnmergeableError(
+                f"{name} is quantised ({tensor.dtype}): engines other than `local` cannot be given its weights. Leave "
+                "out setup.quantize, or set setup.engine.name=local."
+            )
         if owner is not None and inner == "base_layer.weight":
             tensor = _merged(owner, adapted[owner])
         if (plain := _plain_name(name)) is not None:

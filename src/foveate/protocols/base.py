@@ -22,6 +22,10 @@ class UnshownPicturesError(FoveateError, ValueError):
     """A question with several pictures, asked by a protocol that shows one."""
 
 
+class SharedContextError(FoveateError, ValueError):
+    """A protocol with two models, though its answer turn is not a context of its own."""
+
+
 class Problem(StrEnum):
     """What was wrong with a model's output."""
 
@@ -156,6 +160,10 @@ class Subject:
     others: tuple[Image.Image, ...] = ()
     _views: dict[tuple[Box | int, PixelBudget], View] = field(default_factory=dict, repr=False, compare=False)
 
+    def told_to(self, family: FamilyTraits) -> Subject:
+        """The same for a model of another family, with views of its own."""
+        return Subject(self.question, self.image, family, self.others)
+
     def full_view(self, budget: PixelBudget | None = None) -> View:
         """The whole image under a budget, the family's own where None; made once for all episodes of the question.
 
@@ -211,9 +219,12 @@ class Protocol(ABC):
 
     Attributes:
         shows_others: whether it shows a question's further pictures too.
+        answers_afresh: whether boxes come first and the answer turn after them is a context of its own, without a word
+            that a model said: another model than the one that located may be asked it.
     """
 
     shows_others: ClassVar[bool] = False
+    answers_afresh: ClassVar[bool] = False
 
     def refuse_unshown(self, question: Question) -> None:
         """Refuses a question of which the model would not see every picture.
@@ -225,6 +236,19 @@ class Protocol(ABC):
             raise UnshownPicturesError(
                 f"question {question.id} has {1 + len(question.others)} pictures, and {type(self).__name__} shows one: "
                 "ask it by direct, locate or zoom"
+            )
+
+    def refuse_two_models(self) -> None:
+        """Refuses to have one model locate and another one answer where the answer is not asked for afresh.
+
+        Raises:
+            SharedContextError: it is so.
+        """
+        if not self.answers_afresh:
+            raise SharedContextError(
+                f"{type(self).__name__} has no answer turn that begins anew after a locating one, and what one model "
+                "said, in its own tokens and coordinates, is no context for another: have one model locate and another "
+                "answer by the protocol locate"
             )
 
     @abstractmethod

@@ -44,6 +44,7 @@ class LocateThenAnswer(Protocol):
     crop_budget: PixelBudget | None = None
     answer_view_budget: PixelBudget | None = None
     shows_others: ClassVar[bool] = True
+    answers_afresh: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.max_boxes < 1:

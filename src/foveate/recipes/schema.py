@@ -30,6 +30,8 @@ from foveate.recipes.sections import (
 )
 from foveate.rewards import NEED_POINTS, NEED_REGIONS, TERMS
 
+USUAL_RECIPE = "hart"
+"""What a model is asked by that comes from no run."""
 StageName = Literal["rl", "sft"]
 """Reinforcement learning on sampled episodes; supervised fine-tuning on reference answers."""
 

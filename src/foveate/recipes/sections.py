@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +19,7 @@ from foveate.protocols import (
 )
 
 PositiveInt = Annotated[int, Field(gt=0)]
+Tracker = Literal["tensorboard", "trackio", "wandb"]
 
 
 class Section(BaseModel):
@@ -267,9 +268,57 @@ class Engine(Section):
         return self
 
 
+class LoRA(Section):
+    """Adapters of low rank in place of full fine-tuning (arXiv 2106.09685)."""
+
+    rank: int = Field(default=16, ge=1, le=1024)
+    alpha: float = Field(default=32.0, gt=0)
+    """What an adapter adds is scaled by alpha / rank."""
+    targets: Literal["language", "all"] = "language"
+    """The linear layers of the language model's blocks; or those of the vision tower and its projector too."""
+
+
 class Setup(Section):
     """How a run uses the machine: nothing of the method. Not among `Recipe.settings`, by which runs are compared."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of what is computed. Weights that are trained are float32 in either, or updates of 1e-6 would be rounded away."""
+    """Of what is computed. Weights that are trained are float32 in either, or updates of 1e-6 would be rounded away;
+    with bfloat16 the linear layers that are not trained are kept in it."""
+    gradient_checkpointing: bool = False
+    """Computes each block once more in the backward pass instead of keeping what it computed."""
+    lora: LoRA | None = None
+    """Trains adapters and leaves the model as it is; all weights are trained where None."""
+    quantize: Literal["4bit"] | None = None
+    """Of the language model's linear layers below LoRA: QLoRA (arXiv 2305.14314). Needs bitsandbytes."""
+    vision_tower: Literal["train", "freeze"] = "train"
+    """Whether full fine-tuning moves the vision tower and its projector. Frozen, an image's features are kept for as
+    long as they hold. With LoRA, `lora.targets` says what is trained."""
+    keep_checkpoints: PositiveInt = 2
+    """The newest ones that are kept, each of which can be resumed."""
+    keep_every: PositiveInt | None = None
+    """Every so many steps a checkpoint is kept for good, in the end without its optimizer; none where None."""
+    max_skipped_updates: PositiveInt = 5
+    """A loss or gradient that is not finite skips the update; the run ends after a step with this many in a row."""
+    trackers: list[Tracker] = []
+    """Where metrics go besides metrics.jsonl."""
     engine: Engine = Engine()
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Setup:
+        if self.quantize and not self.lora:
+            raise ValueError("quantize is for LoRA, weights of 4 bits cannot be trained: set setup.lora.rank=16")
+        if self.lora and self.lora.targets == "all" and self.vision_tower == "freeze":
+            raise ValueError(
+                "vision_tower=freeze and lora.targets=all contradict one another: set lora.targets=language"
+            )
+        return self
+
+    @property
+    def trains_tower(self) -> bool:
+        """Whether the vision tower changes in training, by its weights or by adapters."""
+        return self.lora.targets == "all" if self.lora else self.vision_tower == "train"
+
+    def trajectory(self) -> dict[str, Any]:
+        """What a run is not the same run without, by dotted names: a run resumes with these as it began."""
+        kept = self.model_dump(include={"precision", "lora", "quantize", "vision_tower"})
+        return {f"setup.{name}": value for name, value in kept.items()} | {"setup.engine.name": self.engine.name}

@@ -12,9 +12,10 @@ from foveate.evaluations import Counting, evaluate_model
 from foveate.families import EMBEDDED
 from foveate.generators import LocalGenerator
 from foveate.questions.benchmarks import find_data
+from foveate.questions.data import SCENES, load_data
 from foveate.reproduction.plan import Measurement, Plan, Run
 from foveate.reproduction.schema import ReproductionError, sources
-from foveate.runs import SCENES, load_data, load_policy, start
+from foveate.runs import load_policy, start
 from foveate.training.resolution import select_resolutions
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
+from torch import nn
 
 from foveate.episodes import Group
 from foveate.errors import FoveateError
@@ -19,14 +19,33 @@ from foveate.jsonl import append_rows, drop_rows_from
 from foveate.questions.lazy import LazyQuestions
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, StageName, dump_recipe, load_recipe
-from foveate.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from foveate.training.checkpoints import (
+    CheckpointError,
+    Resumed,
+    checkpoints,
+    expected_bytes,
+    load_checkpoint,
+    resumable,
+    save_checkpoint,
+)
 from foveate.training.learner import Learner
+from foveate.training.limits import (
+    SETTINGS_OF,
+    disk_warning,
+    enough_disk,
+    enough_memory,
+    memory_metrics,
+    refuse_full_disk,
+)
 from foveate.training.metrics import Clock
 from foveate.training.order import order_of
+from foveate.training.policy import Reference, WithoutAdapters, prepare
 from foveate.training.rl import RL
-from foveate.training.scorer import Scorer
 from foveate.training.sft import SFT
 from foveate.training.stage import Stage
+from foveate.training.tracking import Tracking, refuse_missing
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingError(FoveateError, RuntimeError):
@@ -39,7 +58,7 @@ class StepReport:
 
     Attributes:
         steps: of the stage.
-        metrics: what is logged; observers add to it by what they return.
+        metrics: what is logged, where it is finite; observers add to it by what they return.
         groups: as the loop saw them, without true boxes or points.
         indices: where in the data the groups' questions stand, so that an observer who has the boxes can measure.
     """
@@ -56,7 +75,6 @@ Observer = Callable[[StepReport], Mapping[str, float] | None]
 """Called after each step; what it returns is logged beside the step's own metrics."""
 
 
-_SETTINGS: Mapping[StageName, str] = {"rl": "optimisation", "sft": "sft"}
 _MIXED = {"float32": "no", "bfloat16": "bf16"}
 
 
@@ -95,6 +113,7 @@ class Trainer:
         seed: decides the order of questions and every sample.
         save_every: steps between checkpoints; the last step is always saved.
         observers: called after every step.
+        warn: told, in one line, what a person had better know.
 
     Attributes:
         stop_requested: set it to end the run, with a checkpoint, after the step under way.
@@ -112,6 +131,7 @@ class Trainer:
         save_every: int = 20,
         observers: Sequence[Observer] = (),
         accelerator: Accelerator | None = None,
+        warn: Callable[[str], None] = logger.warning,
     ) -> None:
         if not len(questions):
             raise TrainingError("there are no questions to train on")
@@ -119,59 +139,123 @@ class Trainer:
         self._sees_regions = self.stage_name == "rl" and recipe.needs_regions
         self._sees_points = self.stage_name == "rl" and recipe.needs_points
         self.questions = _Annotated(questions, regions=self._sees_regions, points=self._sees_points)
-        self.seed, self.save_every, self.observers = seed, save_every, observers
+        self.seed, self.save_every, self.observers, self.warn = seed, save_every, observers, warn
+        refuse_missing(recipe.setup.trackers)
         self.accelerator = accelerator or Accelerator(mixed_precision=_MIXED[recipe.setup.precision])
         self.order = order_of(recipe, self.stage_name, len(questions), seed)
         if self.order.drawn // self.order.steps < self.accelerator.num_processes:
             raise TrainingError("a step has fewer questions than there are processes: take more questions per step")
-        self.learner, self.stage = self._begin(vlm)
+        with enough_memory("setting up", self.stage_name):
+            self.learner, self.stage = self._begin(vlm)
         self.stop_requested = False
 
     def _begin(self, vlm: VLM) -> tuple[Learner, Stage]:
         recipe, accelerator = self.recipe, self.accelerator
+        reference: nn.Module | None = None
+        policy = prepare(vlm, recipe.setup, seed=self.seed, device=accelerator.device)
         if self.stage_name == "sft":
-            learner = Learner(vlm, recipe.sft, self.order.steps, accelerator)
+            learner = Learner(policy, recipe.sft, self.order.steps, accelerator)
             return learner, SFT(recipe, learner)
-        reference = _frozen_copy(vlm, accelerator.device) if recipe.objective.beta else None
-        learner = Learner(vlm, recipe.optimisation, self.order.steps, accelerator)
+        if recipe.objective.beta and not recipe.setup.lora:
+            reference = Reference(policy.model, recipe.setup, accelerator.autocast)  # before it is wrapped
+        learner = Learner(policy, recipe.optimisation, self.order.steps, accelerator)
+        if recipe.objective.beta and recipe.setup.lora:
+            reference = WithoutAdapters(learner.scorer, policy.model)
         return learner, RL(recipe, learner, reference)
 
     def run(self, *, resume: bool = False) -> list[dict[str, float]]:
         """Runs all steps that are left and returns their metrics, a row per step.
 
         Raises:
-            TrainingError: the folder holds another run, or the loss is not finite.
+            TrainingError: the folder holds another run, or too many updates in a row were not finite.
             PackingMismatch: packed and separate rows differ by more than the precision allows.
             CheckpointError: the checkpoint to resume cannot be read.
+            OutOfMemoryError: memory does not suffice for a phase of a step.
+            DiskFullError: there is no room for the next checkpoint, or for a step's rows.
         """
-        steps, first = self.order.steps, self._prepare_folder(resume)
+        with enough_disk(self.run_dir):
+            first = self._prepare_folder(resume)
+            self._look_at_the_disk()
+            tracking = self._tracking(first)
+            try:
+                return self._run(first, tracking)
+            finally:
+                tracking.finish()
+
+    def _run(self, first: int, tracking: Tracking) -> list[dict[str, float]]:
+        steps, name = self.order.steps, self.stage_name
         history: list[dict[str, float]] = []
         for step in range(first, steps):
             clock = Clock()
             indices = self._indices_of(step)
             questions = [self._question(index) for index in indices]
             with self.accelerator.autocast():
-                groups = self.stage.roll_out(questions, self.seed * 1_000_003 + step)
+                with enough_memory("rollout", name):
+                    groups = self.stage.roll_out(questions, self.seed * 1_000_003 + step)
                 clock.lap("rollout")
                 if step == first:
-                    self.stage.check(groups)
-            metrics, rows = self.stage.update(groups, step)
+                    with enough_memory("update", name):
+                        self.stage.check(groups)
+            with enough_memory("update", name):
+                metrics, rows = self.stage.update(groups, step)
             clock.lap("update")
-            self._refuse_nonsense(step, metrics)
-            report = StepReport(self.stage_name, step, steps, metrics | clock.metrics(), groups, indices)
+            metrics |= {"skipped_updates": self.learner.skips.in_step} | clock.metrics() | memory_metrics()
+            report = StepReport(name, step, steps, metrics, groups, indices)
             history.append(self._log(report, rows))
-            if step + 1 == steps or self.stop_requested or (step + 1) % self.save_every == 0:
+            tracking.log(history[-1], step)
+            if self.learner.skips.in_step:
+                self.warn(f"step {step}: {self.learner.skips.in_step} update(s) skipped, {self.learner.skips.last}")
+            hopeless = self.learner.skips.in_a_row >= self.recipe.setup.max_skipped_updates
+            if hopeless or self.stop_requested or self._saves_after(step + 1):
                 self.save(step + 1)
+            if hopeless:
+                raise self._hopeless(step)
             if self.stop_requested:
                 break
         return history
 
     def save(self, step: int) -> None:
-        """Writes a checkpoint after `step` steps."""
+        """Writes a checkpoint after `step` steps.
+
+        Raises:
+            DiskFullError: there is no room for it; those before it stand.
+        """
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            optimizer = self.learner.optimizer.optimizer
-            save_checkpoint(self.run_dir / "checkpoints", step, self.learner.vlm, optimizer)
+            setup = self.recipe.setup
+            save_checkpoint(
+                self.run_dir / "checkpoints",
+                step,
+                self.learner.vlm,
+                self.learner.optimizer.optimizer.state_dict(),
+                keep=setup.keep_checkpoints,
+                keep_every=setup.keep_every,
+                skipped_in_a_row=self.learner.skips.in_a_row,
+            )
+
+    def _saves_after(self, done: int) -> bool:
+        often = (self.save_every, self.recipe.setup.keep_every)
+        return done == self.order.steps or any(every and done % every == 0 for every in often)
+
+    def _look_at_the_disk(self) -> None:
+        """Before the first step: what would be lost if the first checkpoint did not fit, and what comes later."""
+        setup, folder = self.recipe.setup, self.run_dir / "checkpoints"
+        size = expected_bytes(folder, self.learner.vlm)
+        refuse_full_disk(folder, size)
+        standing = len(resumable(folder))
+        kept = self.order.steps // setup.keep_every if setup.keep_every else 0
+        more, for_good = setup.keep_checkpoints + 1 - standing, kept - len(checkpoints(folder)) + standing
+        if said := disk_warning(folder, size, more=max(more, 1), for_good=max(for_good, 0)):
+            self.warn(said)
+
+    def _tracking(self, first: int) -> Tracking:
+        recipe = self.recipe
+        about = {"recipe": recipe.name, "paper": recipe.paper, "stage": self.stage_name, "seed": self.seed}
+        setup = {f"setup.{name}": value for name, value in recipe.setup.model_dump(mode="json").items()}
+        config = {**about, **recipe.settings(), **setup}
+        return Tracking(
+            self.accelerator, recipe.setup.trackers, self.run_dir, step=first, config=config, warn=self.warn
+        )
 
     def _indices_of(self, step: int) -> list[int]:
         """This process's questions of a step."""
@@ -191,13 +275,14 @@ class Trainer:
             )
         return question
 
-    def _refuse_nonsense(self, step: int, metrics: Mapping[str, float]) -> None:
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(metrics[name]):
-                raise TrainingError(
-                    f"step {step}: {name} is {metrics[name]}. Lower {_SETTINGS[self.stage_name]}.learning_rate; the "
-                    f"checkpoints in {self.run_dir / 'checkpoints'} are from before and sound."
-                )
+    def _hopeless(self, step: int) -> TrainingError:
+        skips, newest = self.learner.skips, checkpoints(self.run_dir / "checkpoints")[-1]
+        return TrainingError(
+            f"step {step}: {skips.in_a_row} updates in a row were skipped because they were not finite (the last: "
+            f"{skips.last}). {newest} has the weights from before the first of them. Start anew from it (--model "
+            f"{newest}) with a lower {SETTINGS_OF[self.stage_name]}.learning_rate or setup.precision=float32; or "
+            "resume with a higher setup.max_skipped_updates"
+        )
 
     def _prepare_folder(self, resume: bool) -> int:
         """Makes or continues the run folder; returns the step to start with."""
@@ -206,19 +291,28 @@ class Trainer:
             refuse_other_recipe(self.run_dir, self.recipe)
         else:
             refuse_used(self.run_dir)
-        found, step = checkpoints(self.run_dir / "checkpoints"), 0
-        if found:
-            step = load_checkpoint(found[-1], self.learner.vlm.model, self.learner.optimizer.optimizer)
+        step, self.learner.skips.in_a_row = self._resumed()
         if self.accelerator.is_main_process:
             (self.run_dir / "recipe.yaml").write_text(dump_recipe(self.recipe), encoding="utf-8")
             for name in ("metrics.jsonl", "rollouts.jsonl"):
                 drop_rows_from(self.run_dir / name, step)
         return step
 
+    def _resumed(self) -> Resumed:
+        folder = self.run_dir / "checkpoints"
+        if found := resumable(folder):
+            return load_checkpoint(found[-1], self.learner.vlm.model, self.learner.optimizer.optimizer)
+        if kept := checkpoints(folder):
+            raise CheckpointError(
+                f"{kept[-1]} cannot be resumed: its optimizer was thrown away. Start anew from it (--model {kept[-1]})"
+            )
+        return Resumed(0, 0)
+
     def _log(self, report: StepReport, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         for observer in self.observers:
             report.metrics.update(observer(report) or {})
-        row = {"step": report.step, **report.metrics}
+        finite = {name: value for name, value in report.metrics.items() if math.isfinite(value)}
+        row = {"step": report.step, **finite}  # JSON has no other numbers
         if self.accelerator.is_main_process:
             append_rows(self.run_dir / "rollouts.jsonl", rows)
             append_rows(self.run_dir / "metrics.jsonl", [row])
@@ -244,15 +338,10 @@ def refuse_other_recipe(folder: Path, recipe: Recipe) -> None:
     file = folder / "recipe.yaml"
     if not file.exists():
         return
-    began, given = load_recipe(file).settings(), recipe.settings()
+    before = load_recipe(file)
+    began, given = (one.settings() | one.setup.trajectory() for one in (before, recipe))
     if changed := [name for name in began | given if began.get(name) != given.get(name)]:
         raise TrainingError(
             f"{file} differs from the recipe given in {', '.join(changed)}: a run resumes with the settings that it "
             "began with"
         )
-
-
-def _frozen_copy(vlm: VLM, device: torch.device) -> Scorer:
-    model = copy.deepcopy(vlm.model).requires_grad_(False)
-    torch.nn.Module.to(model, device)
-    return Scorer(model)

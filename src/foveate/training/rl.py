@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from foveate.episodes import Group, run_episodes
 from foveate.generators import Sampling
 from foveate.questions.schema import Question
@@ -12,7 +14,6 @@ from foveate.rewards import reward_terms, total_reward
 from foveate.training.learner import Learner
 from foveate.training.metrics import rollout_metrics, rollout_rows
 from foveate.training.sampler import Sampler, refuse_uncounted
-from foveate.training.scorer import Scorer
 from foveate.training.selfcheck import self_check
 from foveate.training.stage import Outcome, Stage
 from foveate.training.update import Scored, Updater
@@ -24,10 +25,10 @@ class RL(Stage):
     Args:
         recipe: the resolved recipe.
         learner: the policy.
-        reference: a `Scorer` of the frozen reference; None when beta is 0.
+        reference: called as the learner's scorer is, without gradient; None when beta is 0.
     """
 
-    def __init__(self, recipe: Recipe, learner: Learner, reference: Scorer | None) -> None:
+    def __init__(self, recipe: Recipe, learner: Learner, reference: nn.Module | None) -> None:
         self.recipe, self.learner = recipe, learner
         self.updater = Updater(recipe, learner, reference)
         self.sampler = Sampler(recipe, learner.vlm, learner.accelerator)
@@ -51,7 +52,8 @@ class RL(Stage):
         refuse_uncounted([episode for group in groups for episode in group.episodes])
         scored = [self._score(group) for group in groups]
         metrics = self.updater.update(scored, step)
-        self.sampler.refuse_difference(metrics["sampler_difference"], metrics["sampler_difference_max"])
+        if "sampler_difference" in metrics:  # not where every update was skipped
+            self.sampler.refuse_difference(metrics["sampler_difference"], metrics["sampler_difference_max"])
         return Outcome(rollout_metrics(scored) | metrics, rollout_rows(step, scored))
 
     def _score(self, group: Group) -> Scored:

@@ -89,12 +89,13 @@ class SFT(Stage):
 
         batches = pack(self.family, answers, max_tokens=self.recipe.sft.tokens_per_batch)
         grad_norm = self.learner.descend(batches, loss_of)
-        metrics = {
-            "loss": float(-answer_E.sum()) / tokens * processes,
-            "answer_probability": float(answer_E.exp().mean()),
-            "grad_norm": grad_norm,
-            **episode_metrics(episodes),
-        }
+        metrics = episode_metrics(episodes)
+        if grad_norm is not None:
+            metrics |= {
+                "loss": float(-answer_E.sum()) / tokens * processes,
+                "answer_probability": float(answer_E.exp().mean()),
+                "grad_norm": grad_norm,
+            }
         if self.recipe.sft.context == "crops":
             metrics["without_crop"] = sum(not episode.boxes for episode in episodes)
         rows = [{"step": step, "answered_by": "reference", **episode_record(episode)} for episode in episodes]

@@ -14,7 +14,7 @@ class Outcome(NamedTuple):
     """What an update did.
 
     Attributes:
-        metrics: with `loss` and `grad_norm` among them.
+        metrics: with `loss` and `grad_norm` among them, unless every update was skipped.
         rows: of the step's episodes, for the trace file.
     """
 

@@ -20,6 +20,7 @@ from foveate.objectives import (
 )
 from foveate.recipes import Recipe
 from foveate.training.learner import Learner
+from foveate.training.limits import enough_memory
 from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count, token_places, unpack
 
 
@@ -34,6 +35,8 @@ class Scored:
     @property
     def is_flat(self) -> bool:
         """All rewards equal: no episode has an advantage."""
+        if not all(map(math.isfinite, self.rewards)):
+            return False
         return max(self.rewards) - min(self.rewards) <= 1e-6 * max(1.0, *(abs(r) for r in self.rewards))
 
 
@@ -77,7 +80,7 @@ class Updater:
     Args:
         recipe: objective and optimisation settings.
         learner: the policy.
-        reference: a `Scorer` of the frozen reference; None when beta is 0.
+        reference: called as the learner's scorer is, without gradient; None when beta is 0.
 
     Attributes:
         updates: optimizer steps so far: who copied the weights sees by it whether they have moved.
@@ -92,7 +95,8 @@ class Updater:
         """One optimizer step per `questions_per_update` groups. Groups that cannot move the weights are not run.
 
         A group of equal rewards has no advantage: it is left out when beta is 0, and only pulls towards the reference
-        otherwise. Returns what is logged of the update.
+        otherwise. Returns what is logged of the updates that were made; where all were skipped because they were not
+        finite, that is only how many groups had equal rewards.
         """
         self._learner.begin(step)
         flat = sum(one.is_flat for one in scored)
@@ -105,6 +109,9 @@ class Updater:
             if kept:
                 sums.add(self._update_once(kept, part, old))
         self.updates += sums.updates
+        groups: dict[str, float] = {"groups_equal": flat, "groups_skipped": 0 if self._reference else flat}
+        if self._learner.skips.in_step and not sums.updates:
+            return groups
         tokens, updates = max(sums.tokens, 1), max(sums.updates, 1)
         importance = {
             "importance_weight": sums.importance / tokens,
@@ -118,8 +125,7 @@ class Updater:
             "sampler_difference_max": sums.sampler_difference_max,
             **(importance if self._recipe.importance_cap else {}),
             "grad_norm": sums.grad_norm / updates,
-            "groups_equal": flat,
-            "groups_skipped": 0 if self._reference else flat,
+            **groups,
         }
 
     def _update_once(self, scored: Sequence[Scored], part: Sequence[Scored], old: Mapping[int, Tensor] | None) -> _Sums:
@@ -158,7 +164,7 @@ class Updater:
             old_N = new_N.detach() if before is None else before[place_N.to(before.device)]
             ref_N = None
             if self._reference is not None:
-                with torch.no_grad():
+                with torch.no_grad(), enough_memory("reference", "rl"):
                     ref_N = self._logprobs(self._reference, batch)
             own = GroupWeights(*(tensor[batch.episode_N].to(device) for tensor in weights))
             sampler_N = said[place_N].to(device)
@@ -183,7 +189,10 @@ class Updater:
                 sums.add_sampler(old_N, sampler_N, cap)
             return loss
 
-        sums.grad_norm = self._learner.descend(batches, loss_of)
+        norm = self._learner.descend(batches, loss_of)
+        if norm is None:
+            return _Sums()
+        sums.grad_norm = norm
         return sums
 
     def _logprobs(self, scorer: nn.Module, batch: PackedBatch) -> Tensor:

@@ -50,7 +50,7 @@ def test_by_a_program_that_is_killed_ten_times(tmp_path):
             os.kill(child[-1], signal.SIGKILL)
 
     server = ChatServer(Plan(0.15, seed=9), before=kill)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     with (
         serving(server),
         subprocess.Popen(

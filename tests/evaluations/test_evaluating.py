@@ -1,4 +1,4 @@
-"""Evaluations as a command line starts them."""
+"""A model's evaluation, as the command line starts it."""
 
 import json
 import shutil
@@ -7,17 +7,15 @@ import pytest
 import torch
 from tests.questions.benchmarks import published
 
-from foveate import evaluations
 from foveate.evaluation import official
 from foveate.evaluation.folder import EvaluationFolder, EvaluationFolderError
-from foveate.evaluations import answerer, evaluate_model, inputs_of, probe_at_moments
+from foveate.evaluations import Models, NamedModel, asking, evaluate_model, probe_at_moments
 from foveate.families import checkpoint_digest, load
 from foveate.generators import Endpoint, LocalGenerator, RecordedGenerator, RecordError, Sampling
-from foveate.protocols import Direct
+from foveate.questions.data import load_data
 from foveate.questions.problems import QuestionFileError
 from foveate.questions.scenes import SceneConfig, export
 from foveate.recipes import load_recipe
-from foveate.runs import load_data
 
 DEMO = load_recipe("demo")
 
@@ -57,7 +55,10 @@ def test_a_folder_is_of_one_model_and_one_process(tmp_path):
     half.write('{"id": "the other process is just writ')
     half.close()
     before = (out / "questions.jsonl").read_bytes()
-    with RecordedGenerator(answerer("tiny"), out / "replies.jsonl"), pytest.raises(RecordError, match="in use"):
+    with (
+        RecordedGenerator(NamedModel("tiny").generator(), out / "replies.jsonl"),
+        pytest.raises(RecordError, match="in use"),
+    ):
         evaluate_model(DEMO, "tiny", "scenes", limit=1, out=out)
     assert (out / "questions.jsonl").read_bytes() == before
     with pytest.raises(EvaluationFolderError, match="another command"):
@@ -66,13 +67,8 @@ def test_a_folder_is_of_one_model_and_one_process(tmp_path):
 
 def test_boxes_of_two_frames_never_meet_in_a_folder(tmp_path):
     one, other = (
-        inputs_of(
-            "eval",
-            answerer("m", Endpoint.of("http://localhost:1/v1", [f"family={family}"])),
-            Direct(),
-            Sampling(0.0, 8),
-            model="m",
-            seed=0,
+        Models.of(DEMO, NamedModel("m", Endpoint.of("http://localhost:1/v1", [f"family={family}"]))).inputs(
+            "eval", Sampling(0.0, 8), seed=0
         )
         for family in ("generic", "qwen2.5-vl")
     )
@@ -84,7 +80,7 @@ def test_boxes_of_two_frames_never_meet_in_a_folder(tmp_path):
 def test_the_record_is_the_one_of_the_folder_with_official_figures_made_once(tmp_path, monkeypatch):
     file = published.write_tsv(tmp_path / "TreeBench.tsv", [published.tree_row(n) for n in range(2)])
     made = []
-    monkeypatch.setattr(evaluations, "official", lambda *asked: made.append(asked) or official(*asked))
+    monkeypatch.setattr(asking, "official", lambda *asked: made.append(asked) or official(*asked))
     asked = evaluate_model(DEMO, "tiny", f"treebench:{file}", out=tmp_path / "run")
     assert len(made) == 1
     name, figures = asked.reported
@@ -121,32 +117,3 @@ def test_bad_rows_may_be_left_out_and_are_counted_and_listed(tmp_path):
     assert scores["identity"] == checkpoint_digest(load("tiny"))
     [row] = (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
     assert json.loads(row)["row"] == 4
-
-
-def test_a_model_is_probed_in_a_folder_and_nothing_is_asked_twice(tmp_path, monkeypatch):
-    look, _ = probe_at_moments(DEMO, "tiny", "scenes", limit=4, out=tmp_path)
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["gain_harm"] == json.loads(json.dumps(look.gains.to_json()))
-    assert scores["probes"] == json.loads(json.dumps(look.looking.to_json()["probes"]))
-    direct = json.loads((tmp_path / "direct" / "scores.json").read_text())
-    assert direct["setup"]["protocol"]["name"] == "Direct"
-    monkeypatch.setattr(LocalGenerator, "_run", lambda *arguments: pytest.fail("asked again"))
-    again, _ = probe_at_moments(DEMO, "tiny", "scenes", limit=4, out=tmp_path)
-    assert again.to_json() == look.to_json()
-
-
-def test_a_run_is_probed_over_its_checkpoints_in_a_folder_that_is_gone_on_with(tmp_path, monkeypatch):
-    run, out = tmp_path / "run", tmp_path / "out"
-    for step in (1, 2):
-        load("tiny").save(run / "checkpoints" / f"step-{step:06}")
-        (run / "checkpoints" / f"step-{step:06}" / "trainer.pt").touch()
-    first = probe_at_moments(DEMO, str(run), "scenes", limit=3, out=out, every_checkpoint=True)
-    assert [one.name for one in first[1]] == ["step-000001", "step-000002"]
-    written = json.loads((out / "scores.json").read_text())
-    assert [one["name"] for one in written["checkpoints"]] == ["step-000001", "step-000002"]
-    assert written["gain_harm"] == json.loads(json.dumps(first[0].gains.to_json()))
-    for way in ("own", "direct"):
-        assert json.loads((out / "earlier" / "step-000001" / way / "scores.json").read_text())["failed"] == 0
-    monkeypatch.setattr(LocalGenerator, "_run", lambda *arguments: pytest.fail("asked again"))
-    again = probe_at_moments(DEMO, str(run), "scenes", limit=3, out=out, every_checkpoint=True)
-    assert again[1] == first[1]
