@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from foveate.context import Context
 from foveate.generators.base import Generator, Request, Sampling
-from foveate.images import PixelBudget
+from foveate.images import PixelBudget, View
 from foveate.protocols import Completion, FinishReason, Subject
 from foveate.questions.schema import Question
 from foveate.regions import Box, Frame
@@ -25,6 +25,9 @@ class Traits:
     box_style: str = "json"
     multiple: int = 28
     budget: PixelBudget = PixelBudget(28 * 28, 28 * 28 * 192)
+
+    def feature_count(self, view: View) -> int:
+        return (view.size[0] // self.multiple) * (view.size[1] // self.multiple)
 
 
 def completion(text: str, finish_reason: FinishReason = FinishReason.END, seed: int = 0) -> Completion:

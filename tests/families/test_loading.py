@@ -8,11 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.models import noise_view
+from tests.models import KINDS, noise_view, published_processor, random_vlm
 
 from foveate.context import Context
 from foveate.families import EMBEDDED, UnsupportedModelError, checkpoint_digest, load, tiny
+from foveate.images import PixelBudget, View
+from foveate.regions import Box
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def same(first, second):
     assert first.model.state_dict().keys() == second.model.state_dict().keys()
     for name, weight in first.model.state_dict().items():
         assert torch.equal(weight, second.model.state_dict()[name]), name
-    context = Context.user(noise_view(4, 3), "locate red")
+    context = Context.user(noise_view(4, 3, patch=first.family.multiple), "locate red")
     one, two = first.family.encode(context), second.family.encode(context)
     assert one.token_ids == two.token_ids
     assert torch.equal(one.images["pixel_values"], two.images["pixel_values"])
@@ -126,11 +129,131 @@ def test_pickled_weights_are_not_opened(folder):
         load(folder)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_of_any_family_is_told_by_its_configuration(kind, tmp_path):
+    """Saved and loaded by its path alone; the logits are the same to the last bit."""
+    made = random_vlm(kind=kind, tied=kind == "internvl")
+    made.save(tmp_path)
+    loaded = load(tmp_path)
+    assert type(loaded.family) is type(made.family)
+    assert type(loaded.model) is type(made.model)
+    same(made, loaded)
+    encoded = made.family.encode(Context.user(noise_view(4, 3, patch=made.family.multiple), "locate red"))
+    with torch.no_grad():
+        one, two = (
+            vlm.model(
+                input_ids=torch.tensor([encoded.token_ids]),
+                position_ids=made.family.position_ids(encoded.positions_AL[:, None]),
+                **encoded.images,
+            ).logits
+            for vlm in (made, loaded)
+        )
+    assert torch.equal(one, two)
+    assert checkpoint_digest(loaded)
+
+
+CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+PUBLISHED = {
+    "qwen2_vl": (
+        {"min_pixels": 3136, "max_pixels": 12_845_056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
+        | CLIP
+        | {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2VLProcessor"},
+        PixelBudget(3136, 12_845_056),
+    ),
+    "qwen2_5_vl": (
+        {"min_pixels": 3136, "max_pixels": 12_845_056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
+        | CLIP
+        | {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor"},
+        PixelBudget(3136, 12_845_056),
+    ),
+    "qwen3_vl": (
+        {"size": {"longest_edge": 16_777_216, "shortest_edge": 65_536}, "patch_size": 16, "merge_size": 2}
+        | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "temporal_patch_size": 2}
+        | {"image_processor_type": "Qwen2VLImageProcessorFast", "processor_class": "Qwen3VLProcessor"},
+        PixelBudget(65_536, 16_777_216),
+    ),
+    "internvl": (
+        {"crop_size": None, "crop_to_patches": False, "min_patches": 1, "max_patches": 12, "resample": 3}
+        | {"size": {"height": 448, "width": 448}, "size_divisor": None, "data_format": "channels_first"}
+        | {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "do_center_crop": None}
+        | {"image_processor_type": "GotOcr2ImageProcessorFast", "processor_class": "InternVLProcessor"},
+        PixelBudget(448 * 448, 12 * 448 * 448),
+    ),
+}
+"""What the image processors of published checkpoints are told, by their keys."""
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["preprocessor_config", "processor_config"])
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_the_processors_settings_are_read_as_they_are_published(kind, nested, tmp_path):
+    """Also as transformers writes them since version 5, within the processor's own."""
+    settings, budget = PUBLISHED[kind]
+    random_vlm(kind=kind, processor=published_processor(kind)).save(tmp_path)
+    (tmp_path / "preprocessor_config.json").unlink()
+    name, written = "preprocessor_config.json", settings
+    if nested:
+        name, written = "processor_config.json", {"image_processor": settings}
+    (tmp_path / name).write_text(json.dumps(written))
+    family = load(tmp_path).family
+    assert family.budget == budget
+    assert family.multiple == (32 if kind == "qwen3_vl" else 28)
+    side = 448
+    grey = Image.new("RGB", (side, side), (128, 128, 128))
+    values = family.pixels(View(grey, Box(0, 0, side, side), (side, side)))["pixel_values"]
+    for mean, std in zip(settings["image_mean"], settings["image_std"], strict=True):
+        assert torch.isclose(values, torch.tensor((128 / 255 - mean) / std), atol=1e-5).any()
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen3_5", "martian", None])
 def test_other_models_are_refused_by_name(folder, kind):
     change_config(folder, model_type=kind)
-    with pytest.raises(UnsupportedModelError, match=kind or "model_type"):
+    with pytest.raises(UnsupportedModelError, match=kind or "model_type") as caught:
         load(folder)
+    for supported in ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "internvl"):
+        assert supported in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model_type": "qwen3_5"}, "linear-attention"),
+        ({"model_type": "qwen3_5_moe"}, "linear-attention"),
+        ({"model_type": "qwen3_next"}, "linear-attention"),
+        ({"model_type": "other", "text_config": {"layer_types": ["linear_attention"]}}, "linear-attention"),
+        ({"model_type": "internvl_chat", "auto_map": {"AutoConfig": "c.C"}}, "OpenGVLab/InternVL3-1B-hf"),
+        ({"model_type": "llava_qwen", "auto_map": {"AutoConfig": "c.C"}}, "code of its own"),
+        ({"model_type": "gemma3"}, "is a 'gemma3' model. Supported"),
+    ],
+)
+def test_unsuitable_models_are_refused_with_the_reason(folder, changes, reason):
+    change_config(folder, **changes)
+    with pytest.raises(UnsupportedModelError, match=reason):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
+def test_code_in_a_checkpoint_is_not_run(folder, name):
+    """Neither is a person asked on the terminal whether to run it."""
+    bait = folder / "bait.py"
+    bait.write_text("raise SystemExit('the code of the checkpoint was run')\n")
+    written = json.loads((folder / name).read_text())
+    written["auto_map"] = {
+        "AutoConfig": "bait.C",
+        "AutoModelForImageTextToText": "bait.M",
+        "AutoTokenizer": [None, "bait.T"],
+        "AutoImageProcessor": "bait.P",
+    }
+    (folder / name).write_text(json.dumps(written))
+    same(load(), load(folder))
+
+
+def test_a_language_model_that_may_not_attend_plainly_is_refused(tmp_path):
+    random_vlm(kind="internvl").save(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    written["text_config"] = {"model_type": "gpt_oss", "vocab_size": 164}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(UnsupportedModelError, match="gpt_oss"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"])

@@ -1,6 +1,7 @@
 """Families of endpoints: as the checkpoints say them, and guessed from a name."""
 
 import pytest
+from tests.models import published_processor, random_vlm
 
 from foveate.families import load
 from foveate.families.presets import ENDPOINT_FAMILIES, endpoint_family, guess_family
@@ -12,6 +13,18 @@ def test_the_embedded_models_preset_is_what_its_checkpoint_says():
     said, loaded = endpoint_family("tiny"), load().family
     for name in ("frame", "box_style", "multiple", "budget"):
         assert getattr(said, name) == getattr(loaded, name), name
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-vl", "qwen2-vl", "qwen3-vl", "internvl"])
+def test_a_preset_says_what_the_family_of_the_weights_says(name):
+    """But for the largest view: 1,280 visual tokens, where checkpoints allow more."""
+    kind = name.replace("-", "_").replace(".", "_")
+    said, loaded = endpoint_family(name), random_vlm(kind=kind, processor=published_processor(kind)).family
+    assert (said.frame, said.multiple) == (loaded.frame, loaded.multiple)
+    assert said.budget.min_pixels == loaded.budget.min_pixels
+    assert said.budget.max_pixels == 1280 * said.multiple**2 <= loaded.budget.max_pixels
+    assert said.box_style == "json"
+    assert loaded.name == kind
 
 
 @pytest.mark.parametrize("name", ENDPOINT_FAMILIES)
@@ -38,7 +51,9 @@ def test_a_lower_budget_takes_the_smallest_view_with_it():
         ("qwen2.5vl:7b", "qwen2.5-vl"),
         ("Qwen/Qwen3-VL-235B-A22B-Instruct", "qwen3-vl"),
         ("OpenGVLab/InternVL3_5-8B", "internvl"),
-        ("Qwen/Qwen2-VL-7B-Instruct", "generic"),
+        ("Qwen/Qwen2-VL-7B-Instruct", "qwen2-vl"),
+        ("qwen2vl:7b", "qwen2-vl"),
+        ("Qwen/Qwen2-7B-Instruct", "generic"),
         ("gpt-5-mini", "generic"),
         ("gemini-3-pro", "generic"),
         ("/models/families/tiny", "tiny"),

@@ -177,7 +177,8 @@ def test_evaluation_and_traces_see_box_and_answer():
     groups = [run(reply) for reply in (f"{CARD}\n\\boxed{{B}}", "B", CARD)]
     marks = [mark for (mark,) in Marker().marks([Group(asked, (episode,)) for episode in groups])]
     figures = [
-        score(asked, [episode], [mark], multiple=28).attempts[0] for episode, mark in zip(groups, marks, strict=True)
+        score(asked, [episode], [mark], tokens_of=Traits().feature_count).attempts[0]
+        for episode, mark in zip(groups, marks, strict=True)
     ]
     assert [attempt.right for attempt in figures] == [True, True, False]
     assert [attempt.grounding.iog30 for attempt in figures] == [1, 0, 1]

@@ -79,7 +79,25 @@ def change_by_moving(tower: torch.nn.Module) -> None:
     tower.to(torch.float32)
 
 
-@pytest.mark.parametrize("change", [change_in_place, change_by_loading, change_by_replacing, change_by_moving])
+def change_behind_torchs_back(tower: torch.nn.Module) -> None:
+    tower.blocks[0].mlp.gate_proj.weight.data[0] *= -1
+
+
+def change_by_other_storage(tower: torch.nn.Module) -> None:
+    tower.merger.mlp[0].weight.data = tower.merger.mlp[0].weight.data + 0.1
+
+
+CHANGES = [
+    change_in_place,
+    change_by_loading,
+    change_by_replacing,
+    change_by_moving,
+    change_behind_torchs_back,
+    change_by_other_storage,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_change_of_the_towers_weights_drops_all_features(change) -> None:
     vlm, cache = frozen()
     before = cache(*pixels(vlm, 0)).pooler_output[0]

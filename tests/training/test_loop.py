@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from foveate.regions import Box
 from foveate.rewards import TERMS
 from foveate.training import StepReport, Trainer, TrainingError
 from foveate.training import update as update_module
-from foveate.training.checkpoints import CheckpointError, checkpoints
+from foveate.training.checkpoints import CheckpointError, checkpoints, resumable
 from foveate.training.loop import refuse_other_recipe
 from foveate.training.update import Scored
 
@@ -284,6 +285,17 @@ def test_half_written_checkpoints_are_not_taken_for_whole_ones(tmp_path: Path) -
     (folder / ".writing-step-000009").mkdir()
     (folder / "step-000008").mkdir()
     assert checkpoints(folder)[-1].name == "step-000004"
+
+
+def test_what_is_kept_for_good_is_saved_whenever_it_is_due_and_is_not_resumed(tmp_path: Path) -> None:
+    settings = ("setup.keep_every=2", "setup.keep_checkpoints=1", "optimisation.steps=3", "rollout.max_new_tokens=4")
+    train(tmp_path, chosen=recipe(*settings), save_every=20)
+    folder = tmp_path / "checkpoints"
+    assert [path.name for path in checkpoints(folder)] == ["step-000002", "step-000003"]
+    assert [path.name for path in resumable(folder)] == ["step-000003"]
+    shutil.rmtree(folder / "step-000003")
+    with pytest.raises(CheckpointError, match=r"step-000002 cannot be resumed: its optimizer was thrown away"):
+        Trainer(recipe(*settings), load(), SCENES, tmp_path).run(resume=True)
 
 
 def test_no_questions_is_an_error(tmp_path: Path) -> None:

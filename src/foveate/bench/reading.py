@@ -21,6 +21,7 @@ from rich.progress import track
 
 from foveate.bench.results import show
 from foveate.evaluation.runner import evaluate
+from foveate.families.presets import EndpointFamily
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.images import PixelBudget
 from foveate.protocols import Completion, FinishReason, LocateThenAnswer
@@ -51,16 +52,8 @@ class Row:
     peak_mib: float
 
 
-@dataclass(frozen=True)
-class _Family:
-    frame: Frame = Frame.THOUSAND
-    box_style: str = "json"
-    multiple: int = 28
-    budget: PixelBudget = PixelBudget(28 * 28, VIEW_PIXELS)
-
-
 class _Script(Generator):
-    family = _Family()
+    family = EndpointFamily("script", Frame.THOUSAND, "json", 28, PixelBudget(28 * 28, VIEW_PIXELS))
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         return [[self._said(request)] for request in requests]

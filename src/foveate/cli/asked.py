@@ -49,9 +49,9 @@ EndpointSet = Annotated[
     typer.Option(
         "--endpoint-set",
         metavar="SETTING=VALUE",
-        help="family (qwen2.5-vl, qwen3-vl, internvl, generic, tiny; guessed from the name), max_pixels (of a view), "
-        "api_key_env, concurrency, requests_per_minute, timeout, retries, jpeg_quality, extra (JSON, put into every "
-        "request), prompt_price, completion_price (a million tokens); docs/endpoints.md has them all.",
+        help="family (qwen2.5-vl, qwen2-vl, qwen3-vl, internvl, generic, tiny; guessed from the name), max_pixels "
+        "(of a view), api_key_env, concurrency, requests_per_minute, timeout, retries, jpeg_quality, extra (JSON, put "
+        "into every request), prompt_price, completion_price (a million tokens); docs/endpoints.md has them all.",
     ),
 ]
 AnsweredBy = Annotated[

@@ -22,7 +22,7 @@ from foveate.evaluation.probes import Probed, Prober, ProbeSet, probe_figures
 from foveate.evaluation.scoring import Scored, Summary, score, summarise
 from foveate.evaluation.setup import data_sha256, family_of, fields_of, fingerprint, setup_of, wording_of
 from foveate.generators.base import Generator, Sampling
-from foveate.images import ImageError
+from foveate.images import ImageError, View
 from foveate.protocols.base import Protocol
 from foveate.questions.schema import Question
 
@@ -185,8 +185,8 @@ def evaluate(
         _refuse_other_questions(folder, questions)
         if done := len(folder.finished):
             logger.warning("%d question(s) are finished already in %s, and not asked again", done, folder.path)
-    multiples = (generator.family.multiple, answerer.generator.family.multiple if answerer else None)
-    run = _Run(folder, prober, marker, multiples, progress)
+    costs = (generator.family.feature_count, answerer.generator.family.feature_count if answerer else None)
+    run = _Run(folder, prober, marker, costs, progress)
     chunks = episode_chunks(
         run.unfinished(questions),
         protocol,
@@ -240,11 +240,11 @@ class _Run:
         folder: EvaluationFolder | None,
         prober: Prober | None,
         marker: Marker,
-        multiples: tuple[int, int | None],
+        costs: tuple[Callable[[View], int], Callable[[View], int] | None],
         progress: Callable[[int], None],
     ) -> None:
         self._folder, self._prober, self._marker = folder, prober, marker
-        (self._multiple, self._answering), self._progress = multiples, progress
+        (self._tokens_of, self._answering), self._progress = costs, progress
         self._rows: dict[int, Scored] = {}
         self._data: dict[int, str] = {}
         self._asked: dict[int, tuple[int, Question, Question]] = {}
@@ -300,7 +300,7 @@ class _Run:
                 group.question,
                 group.episodes,
                 marks[place],
-                multiple=self._multiple,
+                tokens_of=self._tokens_of,
                 answering=self._answering,
                 data=self._data[place],
                 seconds=None if seconds is None else seconds / len(groups),

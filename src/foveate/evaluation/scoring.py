@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 from foveate.evaluation.grounding import Grounding, measured
 from foveate.evaluation.probes import Probed
 from foveate.evaluation.statistics import Interval, bootstrap_interval
+from foveate.images import View
 from foveate.protocols.base import StopReason, Turn
 from foveate.questions.schema import Question
 from foveate.regions import Corners
@@ -162,8 +163,8 @@ def score(
     episodes: Sequence[Episode],
     marks: Sequence[Mark],
     *,
-    multiple: int,
-    answering: int | None = None,
+    tokens_of: Callable[[View], int],
+    answering: Callable[[View], int] | None = None,
     data: str = "",
     seconds: float | None = None,
 ) -> Scored:
@@ -173,7 +174,7 @@ def score(
         question: with its annotations.
         episodes: none of which failed.
         marks: one for each, with a verdict.
-        multiple: the side of one visual token, in pixels of a view.
+        tokens_of: how many visual tokens a view costs the model (`FamilyTraits.feature_count`).
         answering: likewise of the model that answers, where it is another than the one that locates.
         data: the question's fingerprint.
         seconds: that they took.
@@ -183,7 +184,7 @@ def score(
         question.category,
         question.answer,
         tuple(
-            _attempt(question, episode, mark, multiple, answering)
+            _attempt(question, episode, mark, tokens_of, answering)
             for episode, mark in zip(episodes, marks, strict=True)
         ),
         text=question.text,
@@ -196,12 +197,18 @@ def score(
     )
 
 
-def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int, answering: int | None) -> Attempt:
+def _attempt(
+    question: Question,
+    episode: Episode,
+    mark: Mark,
+    tokens_of: Callable[[View], int],
+    answering: Callable[[View], int] | None,
+) -> Attempt:
     if answering is None:
-        parts = [_cost(episode.turns, multiple)]
+        parts = [_cost(episode.turns, tokens_of)]
     else:
         located = [turn for turn in episode.turns if turn.located]
-        parts = [_cost(located, multiple), _cost(episode.turns[len(located) :], answering)]
+        parts = [_cost(located, tokens_of), _cost(episode.turns[len(located) :], answering)]
     counted = [part.prompt_tokens for part in parts if part.prompt_tokens is not None]
     return Attempt(
         right=bool(mark.right),
@@ -219,28 +226,26 @@ def _attempt(question: Question, episode: Episode, mark: Mark, multiple: int, an
     )
 
 
-def _cost(turns: Sequence[Turn], multiple: int) -> Cost:
+def _cost(turns: Sequence[Turn], tokens_of: Callable[[View], int]) -> Cost:
     usages = [turn.completion.usage for turn in turns]
     counted = [usage.prompt_tokens for usage in usages if usage is not None]
     written = sum(turn.completion.tokens for turn in turns)
-    return Cost(written, visual_tokens(turns, multiple), sum(counted) if counted else None)
+    return Cost(written, visual_tokens(turns, tokens_of), sum(counted) if counted else None)
 
 
-def visual_tokens(turns: Sequence[Turn], multiple: int) -> int:
+def visual_tokens(turns: Sequence[Turn], tokens_of: Callable[[View], int]) -> int:
     """Visual tokens that turns of an episode showed: a view counts again only where a context begins anew with it.
 
     Args:
         turns: any, in order.
-        multiple: the side of one visual token, in pixels of a view.
+        tokens_of: how many a view costs.
     """
     total, before = 0, None
     for turn in turns:
         shown = turn.context.messages
         if before is not None and shown[: len(before)] == before:
             shown = shown[len(before) :]
-        total += sum(
-            (view.size[0] // multiple) * (view.size[1] // multiple) for message in shown for view in message.views
-        )
+        total += sum(tokens_of(view) for message in shown for view in message.views)
         before = turn.context.messages
     return total
 

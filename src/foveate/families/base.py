@@ -185,6 +185,10 @@ class Family(ABC):
         """How many visual tokens the view costs."""
         return (view.size[0] // self.multiple) * (view.size[1] // self.multiple)
 
+    def position_ids(self, positions_ABT: Tensor) -> Tensor:
+        """Positions (axes, batch, length) as the model's forward takes them: (batch, length) of a single axis."""
+        return positions_ABT[0] if len(positions_ABT) == 1 else positions_ABT
+
     def collate_images(self, views: Sequence[View]) -> dict[str, Tensor]:
         """The pixels of several views as one set of keyword arguments; empty when there are none."""
         parts = [self._pixels_of(view) for view in views]

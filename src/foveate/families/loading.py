@@ -17,13 +17,11 @@ from transformers import (
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
-    Qwen2_5_VLForConditionalGeneration,
 )
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from foveate.families import adapters, tiny
 from foveate.families.base import VLM
-from foveate.families.qwen2_5_vl import Qwen25VL
+from foveate.families.registry import architecture_of
 from foveate.families.traits import UnsupportedModelError
 
 EMBEDDED = "tiny"
@@ -43,7 +41,9 @@ _NEEDED = (
 
 
 def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: torch.dtype = torch.float32) -> VLM:
-    """Loads a checkpoint from a folder, from the hub, or the embedded one (`"tiny"`). Safetensors only, no remote code.
+    """Loads a checkpoint from a folder, from the hub, or the embedded one (`"tiny"`). Safetensors only.
+
+    Code that comes with a checkpoint is never run: every supported family is transformers' own.
 
     Of a folder of LoRA adapters, the checkpoint that they were trained on, with the adapters added to its weights.
 
@@ -64,12 +64,9 @@ def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: to
         return VLM(adapters.merged(below.model, Path(model).expanduser()), below.family)
     path = str(tiny.path()) if str(model) == EMBEDDED else _checkpoint(model)
     with _reading("configuration", path):
+        # As it is written, first: transformers knows nothing of some models that there is something to say about.
+        architecture = architecture_of(path, PretrainedConfig.get_config_dict(path, **_at(revision))[0])
         config = AutoConfig.from_pretrained(path, **_at(revision))
-    if config.model_type != Qwen25VL.name:
-        raise UnsupportedModelError(
-            f"{path} is a {config.model_type!r} model; supported: {Qwen25VL.name} (Qwen2.5-VL). "
-            "Models with linear-attention layers (Qwen3.5) cannot share a packed row and never will be."
-        )
     with _reading("tokenizer", path):
         tokenizer = AutoTokenizer.from_pretrained(path, **_at(revision))
     if not tokenizer.chat_template:
@@ -77,10 +74,10 @@ def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: to
             f"{path}: the tokenizer has no chat template: add the model's chat_template.jinja to the folder"
         )
     with _reading("image processor", path):
-        processor = Qwen2VLImageProcessorPil.from_pretrained(path, **_at(revision))
-    family = Qwen25VL(config, tokenizer, processor)
+        processor = architecture.image_processor.from_pretrained(path, **_at(revision))
+    family = architecture.family(config, tokenizer, processor)
     with _reading("weights", path):
-        weights = _weights(path, config, revision, dtype)
+        weights = _weights(architecture.weights, path, config, revision, dtype)
     weights.eval()  # dropout stays off in training too: old and new log-probs must be of one function
     return VLM(weights, family)
 
@@ -155,8 +152,10 @@ def _below(base: adapters.Base, folder: str | Path, dtype: torch.dtype) -> VLM:
         ) from error
 
 
-def _weights(path: str, config: PretrainedConfig, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
-    loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+def _weights(
+    kind: type[PreTrainedModel], path: str, config: PretrainedConfig, revision: str | None, dtype: torch.dtype
+) -> PreTrainedModel:
+    loaded: Any = kind.from_pretrained(
         path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **_at(revision)
     )
     weights: PreTrainedModel = loaded[0]
@@ -169,7 +168,9 @@ def _weights(path: str, config: PretrainedConfig, revision: str | None, dtype: t
 
 
 def _at(revision: str | None) -> dict[str, Any]:
-    return {} if revision is None else {"revision": revision}
+    # Said aloud: where it is left open, transformers asks on the terminal whether to run a checkpoint's code.
+    asked: dict[str, Any] = {"trust_remote_code": False}
+    return asked if revision is None else asked | {"revision": revision}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from foveate.families import tiny
 from foveate.families.traits import BoxStyle, UnsupportedModelError
-from foveate.images import PixelBudget
+from foveate.images import PixelBudget, View
 from foveate.regions import Frame
 
 
@@ -35,11 +35,16 @@ class EndpointFamily:
         """The same with at most so many pixels a view, and `min_pixels` lowered to it where it is over."""
         return replace(self, budget=PixelBudget(min(self.budget.min_pixels, pixels), pixels))
 
+    def feature_count(self, view: View) -> int:
+        """Visual tokens of a view by its area: a server that cuts tiles, as InternVL's does, makes others of it."""
+        return (view.size[0] // self.multiple) * (view.size[1] // self.multiple)
+
 
 # The largest view is 1,280 visual tokens. The smallest is what the family's own processor enlarges to: a view that is
 # sent is never resized again by it.
 _PRESETS = (
     EndpointFamily("qwen2.5-vl", Frame.PIXEL, "json", 28, PixelBudget(56 * 56, 1_003_520)),
+    EndpointFamily("qwen2-vl", Frame.THOUSAND, "json", 28, PixelBudget(56 * 56, 1_003_520)),
     EndpointFamily("qwen3-vl", Frame.THOUSAND, "json", 32, PixelBudget(256 * 256, 1_310_720)),
     EndpointFamily("internvl", Frame.THOUSAND, "json", 28, PixelBudget(448 * 448, 1_003_520)),
     EndpointFamily("generic", Frame.THOUSAND, "json", 28, PixelBudget(56 * 56, 1_003_520)),
@@ -65,6 +70,7 @@ ENDPOINT_FAMILIES = (*(preset.name for preset in _PRESETS), "tiny")
 
 _GUESSES = (
     (re.compile(r"qwen-?2[._-]5-?_?(vl|omni)"), "qwen2.5-vl"),
+    (re.compile(r"qwen-?2-?_?vl"), "qwen2-vl"),
     (re.compile(r"qwen-?3-?_?(vl|omni)"), "qwen3-vl"),
     (re.compile(r"intern-?vl"), "internvl"),
     (re.compile(r"(^|/)tiny(@main)?/?$"), "tiny"),

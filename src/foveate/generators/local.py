@@ -89,7 +89,7 @@ class LocalGenerator(Generator):
         logits_BV = model(
             input_ids=ids_BL.to(device),
             attention_mask=mask_BL.to(device),
-            position_ids=positions_ABL.to(device),
+            position_ids=family.position_ids(positions_ABL).to(device),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
@@ -126,7 +126,7 @@ class LocalGenerator(Generator):
             logits_NV = model(
                 input_ids=chosen_N[:, None],
                 attention_mask=mask_NL,
-                position_ids=position_N[None, :, None].expand(positions_ABL.shape[0], -1, 1),
+                position_ids=family.position_ids(position_N[None, :, None].expand(len(positions_ABL), -1, 1)),
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]

@@ -145,6 +145,8 @@ class FamilyTraits(Interface):
     @property
     def budget(self) -> PixelBudget: ...  # noqa: D102
 
+    def feature_count(self, view: View) -> int: ...  # noqa: D102
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:

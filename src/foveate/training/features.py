@@ -7,6 +7,7 @@ reference. The model's own forward is what runs: only its `get_image_features` i
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ class FeatureCache:
         self._compute: Callable[..., Any] = backbone.get_image_features
         self._limit, self._held = limit, 0
         self._kept: OrderedDict[Hashable, _Features] = OrderedDict()
-        self._weights: list[tuple[int, int]] = []
+        self._weights: list[Tensor] = []
+        self._state: list[tuple[int, tuple[int, float]]] = []
         backbone.get_image_features = self
 
     def __call__(self, pixel_values: Tensor, image_grid_thw: Tensor | None = None, **kwargs: Any) -> Any:
@@ -108,11 +110,26 @@ class FeatureCache:
         return any(tensor.requires_grad for tensor in self._tensors())
 
     def _drop_what_is_stale(self) -> None:
-        """torch counts what is written to a tensor; a tensor put in another's place is another one."""
-        now = [(id(tensor), tensor._version) for tensor in self._tensors()]
-        if now != self._weights:
+        """A tensor in another's place, one that was written to, and one that adds up to something else are a change.
+
+        torch counts what is written to a tensor, but not through its `.data`: hence the sums, two passes over the
+        weights, which is little beside running the tower. They miss what is only moved about inside a tensor that way.
+        """
+        weights = list(self._tensors())
+        state = list(zip((tensor._version for tensor in weights), _sums(weights), strict=True))
+        same = len(weights) == len(self._weights) and all(map(operator.is_, weights, self._weights))
+        if not same or state != self._state:
             self.clear()
-            self._weights = now
+            self._weights, self._state = weights, state
+
+
+def _sums(tensors: Sequence[Tensor]) -> list[tuple[int, float]]:
+    """Of each tensor's bits, and of its elements: what cancels out in the one does not in the other."""
+    if not tensors:
+        return []
+    bits = torch.stack([torch.hash_tensor(tensor.detach()).view(torch.int64) for tensor in tensors])
+    totals = torch.stack([tensor.detach().sum(dtype=torch.float64) for tensor in tensors])
+    return list(zip(bits.tolist(), totals.tolist(), strict=True))
 
 
 def _images(pixels: Tensor, grid: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:

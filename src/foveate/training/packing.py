@@ -135,10 +135,14 @@ def model_inputs(family: Family, batch: PackedBatch, device: torch.device) -> di
     features = family.features_in(batch.images)
     if placeholders != features:
         raise ValueError(f"{placeholders} image placeholders but {features} visual features in a packed batch")
+    positions = family.position_ids(batch.positions_ABT)
+    # The layout says who sees whom. From None and two-dimensional positions that restart, transformers would still make
+    # a dense mask of the row; a 4-D one is handed on as it is.
+    unseen = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device) if positions.ndim == 2 else None
     return {
         "input_ids": batch.input_ids_BT.to(device),
-        "position_ids": batch.positions_ABT.to(device),
-        "attention_mask": None,
+        "position_ids": positions.to(device),
+        "attention_mask": unseen,
         "packed_layout": batch.layout,
         "use_cache": False,
         **{name: tensor.to(device) for name, tensor in batch.images.items()},
@@ -218,7 +222,7 @@ def separate_logprobs(vlm: VLM, episodes: Sequence[Episode], *, temperature: flo
             images = _joined([prompt.images, branch.images])
             logits_LV = vlm.model(
                 input_ids=torch.tensor([ids], device=device),
-                position_ids=positions_AL[:, None].to(device),
+                position_ids=vlm.family.position_ids(positions_AL[:, None]).to(device),
                 attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=device),
                 use_cache=False,
                 logits_to_keep=len(branch.token_ids),

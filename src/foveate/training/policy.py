@@ -1,6 +1,6 @@
 """The policy and its reference as a run's setup wants them: what is trained, in which precision, kept where.
 
-What is trained is float32. An update of 1e-6 is a sixtieth of a step between two weights of 1e-2 in bfloat16, and
+What is trained is float32. An update of 1e-6 is a sixtieth of the step between two weights of 1e-2 in bfloat16, and
 would be lost. With `precision: bfloat16` the frozen linear and convolution layers are kept in bfloat16, which is what
 autocast would make of them at each use: the same numbers, in half the memory.
 """

@@ -27,6 +27,7 @@ from foveate.generators.base import Generator, Sampling
 from foveate.images import ImageError, PixelBudget, fit_size, open_image
 from foveate.jsonl import append_rows, read_rows, replace_rows
 from foveate.protocols import Direct
+from foveate.protocols.base import FamilyTraits
 from foveate.protocols.matching import is_right
 from foveate.questions.schema import Question
 from foveate.questions.writing import write_questions
@@ -213,7 +214,7 @@ def select_resolutions(
         asked = [replace(question, view_pixels=progress.verdict(question, ladder).ask) for question in pool]
         groups = run_episodes(asked, Direct(ladder.original), generator, sampling=sampling, at_once=at_once)
         seconds = (time.perf_counter() - began) / len(asked)
-        progress.add([_answer(episode, family.multiple, seconds) for group in groups for episode in group.episodes])
+        progress.add([_answer(episode, family, seconds) for group in groups for episode in group.episodes])
         pool = [question for question in pool if progress.verdict(question, ladder).ask is not None]
         if on_progress:
             on_progress(len(asked) - len(pool))
@@ -233,7 +234,7 @@ def _as_drawn(image: Image.Image) -> Image.Image:
     return image
 
 
-def _answer(episode: Episode, multiple: int, seconds: float) -> Answer:
+def _answer(episode: Episode, family: FamilyTraits, seconds: float) -> Answer:
     question, [turn] = episode.question, episode.turns
     views = turn.context.views
     assert question.view_pixels is not None
@@ -243,7 +244,7 @@ def _answer(episode: Episode, multiple: int, seconds: float) -> Answer:
         pixels=question.view_pixels,
         answer=episode.answer,
         image_size=views[0].original_size,
-        visual_tokens=sum(view.size[0] * view.size[1] // multiple**2 for view in views),
+        visual_tokens=sum(map(family.feature_count, views)),
         tokens=turn.completion.tokens,
         seconds=seconds,
     )

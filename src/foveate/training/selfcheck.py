@@ -92,7 +92,7 @@ def refuse_unpackable(model: PreTrainedModel, row: int) -> None:
         raise UnpackableModelError(
             f"{model.config.model_type} has {', '.join(unknown)} layers: they carry a state along the row, from one "
             "episode's output into the next, which no mask prevents. Use a model whose layers all attend "
-            "(Qwen2.5-VL and kin)."
+            "(docs/models.md)."
         )
     window = getattr(config, "sliding_window", None)
     if "sliding_attention" in kinds and window is not None and window < row:
