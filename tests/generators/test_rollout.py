@@ -71,6 +71,12 @@ def test_without_weights_nothing_is_sampled(vlm) -> None:
         CopyEngine(vlm).generate([Request(Context.user("hello"), (1,))], BRIEF)
 
 
+def test_a_family_that_was_not_tried_is_refused(vlm, monkeypatch) -> None:
+    monkeypatch.setattr(type(vlm.family), "name", "another_vl")
+    with pytest.raises(RolloutError, match=r"another_vl.*setup.engine.name=local"):
+        CopyEngine(vlm)
+
+
 def test_what_is_asked_is_dropped_when_nobody_listens(engine) -> None:
     arrivals = engine.arriving([Request(Context.user(view(), "where?"), (1, 2, 3))], BRIEF)
     next(arrivals)

@@ -16,6 +16,8 @@ from foveate.protocols.base import Completion, FinishReason
 
 FORBIDDEN = "foveate_forbidden_tokens"
 """Under which vLLM's additional configuration holds the tokens that are never sampled."""
+TRIED = ("qwen2_5_vl",)
+"""Families whose prompts and pictures are known to come out of vLLM as they went in."""
 Weights = Iterable[tuple[str, Tensor]]
 """Every parameter once, under the name that transformers gives it."""
 
@@ -36,9 +38,17 @@ class RolloutGenerator(Generator):
 
     Attributes:
         loaded: whether the engine holds the policy's weights, so that only an update calls for new ones.
+
+    Raises:
+        RolloutError: it was not tried with this family.
     """
 
     def __init__(self, family: Family) -> None:
+        if family.name not in TRIED:
+            raise RolloutError(
+                f"rollouts by vLLM were tried with {', '.join(TRIED)} only, not with {family.name}: set "
+                "setup.engine.name=local"
+            )
         self._family = family
         self.loaded = False
 
