@@ -17,6 +17,7 @@ import foveate
 from foveate.evaluation.grounding import grounding_of
 from foveate.evaluation.setup import data_sha256, fingerprint
 from foveate.families import EMBEDDED, VLM, load
+from foveate.jsonl import replace_json
 from foveate.questions.data import SCENES, load_data
 from foveate.questions.scenes import Scenes
 from foveate.questions.schema import Question
@@ -25,6 +26,7 @@ from foveate.training import Observer, StepReport, Trainer, TrainingError
 from foveate.training.checkpoints import checkpoints, steps_done
 from foveate.training.loop import refuse_other_recipe, refuse_used
 from foveate.training.order import order_of
+from foveate.training.processes import failing_together
 from foveate.training.split import ids_of, record_split, refuse_shared, split_questions
 
 logger = logging.getLogger(__name__)
@@ -168,7 +170,8 @@ def start(
 
     A run of one stage lies in `run_dir` itself, one of two in `run_dir/1-rl` and `run_dir/2-sft` (or 1-sft, 2-rl), the
     second starting from the last checkpoint of the first. `run_dir/split.json` has the ids of each one's questions,
-    `run_dir/run.json` how many there are, their hash, and what else a run was begun with.
+    `run_dir/run.json` how many there are, their hash, and what else a run was begun with. All processes of a launch
+    call it; the main one writes.
 
     Args:
         sft_data: the questions of the stage `sft`, where `data` has those of `rl` alone instead of both.
@@ -204,13 +207,13 @@ def start(
             observers=[GroundingObserver(own), *observers],
             warn=warn,
         )
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "run.json").write_text(
-            json.dumps(inputs | {"foveate": foveate.__version__, "trained_on": trained_on}, indent=2) + "\n",
-            encoding="utf-8",
-        )
-        if len(questions) > 1:
-            record_split(run_dir / "split.json", ids_of(questions))
+        with failing_together(trainer.accelerator):  # nobody writes before everybody has looked at the folder
+            run_dir.mkdir(parents=True, exist_ok=True)
+        with failing_together(trainer.accelerator):
+            if trainer.accelerator.is_main_process:
+                replace_json(run_dir / "run.json", inputs | {"foveate": foveate.__version__, "trained_on": trained_on})
+                if len(questions) > 1:
+                    record_split(run_dir / "split.json", ids_of(questions))
         with stopping_gently(trainer, ended_by):
             trainer.run(resume=resume)
         return not trainer.stop_requested
@@ -319,11 +322,12 @@ class GroundingObserver:
 def stopping_gently(trainer: Trainer, ended_by: list[int]) -> Iterator[None]:
     """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; a second one ends it at once.
 
+    Not so with several processes: their launcher passes on what the terminal or the scheduler has sent them already.
     `ended_by` gets the signal's number.
     """
 
     def request(number: int, frame: FrameType | None) -> None:
-        if trainer.stop_requested:
+        if trainer.stop_requested and trainer.accelerator.num_processes == 1:
             raise KeyboardInterrupt
         trainer.stop_requested = True
         ended_by.append(number)

@@ -78,9 +78,10 @@ def test_no_true_box_is_in_reach_of_protocol_rewards_or_update(tmp_path: Path, m
         seen.append(subject.question)
         return asked(self, subject, turns)
 
-    def update(groups, step):
+    def update(updates, step):
+        groups = [one for update in updates for part in update for one in part]
         seen.extend(episode.question for one in groups for episode in one.group.episodes)
-        return scored(groups, step)
+        return scored(updates, step)
 
     monkeypatch.setattr(type(trainer.stage.protocol), "next", next_turn)
     monkeypatch.setattr(trainer.stage.updater, "update", update)
@@ -115,7 +116,7 @@ def test_training_moves_the_weights_and_writes_the_run(tmp_path: Path) -> None:
 def test_each_question_comes_once_an_epoch_and_none_is_dropped_from_a_short_batch(tmp_path: Path) -> None:
     questions = SCENES[:7]
     trainer = Trainer(recipe(), load(), questions, tmp_path)
-    drawn = [index for step in range(7) for index in trainer._indices_of(step)]
+    drawn = [index for step in range(7) for index in trainer.order.of(step)]
     assert len(drawn) == 21
     for epoch in range(3):
         assert sorted(drawn[epoch * 7 : epoch * 7 + 7]) == list(range(7))
@@ -133,7 +134,7 @@ def test_groups_of_equal_rewards_are_run_for_the_kl_term_only(tmp_path: Path, mo
     )
     flat = [Scored(group, ({"accuracy": 1.0},) * 4, (1.0,) * 4) for group in groups]
     before = {name: value.clone() for name, value in trainer.learner.vlm.model.state_dict().items()}
-    metrics = trainer.stage.updater.update(flat, step=0)
+    metrics = trainer.stage.updater.update([(flat, flat)], step=0)
     assert len(calls) == forwards  # policy and reference, in one packed batch
     assert metrics["groups_equal"] == 2
     assert metrics["groups_skipped"] == (0 if beta else 2)
@@ -142,7 +143,7 @@ def test_groups_of_equal_rewards_are_run_for_the_kl_term_only(tmp_path: Path, mo
 
     mixed = [Scored(groups[0], ({"accuracy": 0.0},) * 4, (1.0, 0.0, 0.0, 0.0)), flat[1]]
     calls.clear()
-    assert trainer.stage.updater.update(mixed, step=1)["groups_equal"] == 1
+    assert trainer.stage.updater.update([(mixed, mixed)], step=1)["groups_equal"] == 1
     assert len(calls) == (2 if beta else 1)
 
 
@@ -166,7 +167,7 @@ def test_the_gradient_does_not_depend_on_how_rows_are_batched(tmp_path: Path, mo
         )
         scored = [Scored(group, ({},) * 4, (1.0, 0.0, 0.0, 1.0)) for group in groups]
         monkeypatch.setattr(trainer.learner.optimizer, "zero_grad", lambda: None)
-        trainer.stage.updater.update(scored, step=0)
+        trainer.stage.updater.update([(scored, scored)], step=0)
         gradients.append({name: value.grad for name, value in trainer.learner.vlm.model.named_parameters()})
     for name, value in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], value, rtol=1e-4, atol=1e-6, msg=name)

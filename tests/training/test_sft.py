@@ -19,6 +19,7 @@ from foveate.recipes import Recipe, load_recipe
 from foveate.regions import Box
 from foveate.training import StepReport, Trainer
 from foveate.training.checkpoints import checkpoints
+from foveate.training.order import share_of
 from foveate.training.packing import packed_logprobs
 from foveate.training.sft import SFT, answer_alone, reference_reply
 
@@ -108,7 +109,7 @@ def test_a_batch_descends_on_the_mean_over_all_its_tokens(tmp_path: Path, chosen
     monkeypatch.setattr(trainer.learner.optimizer, "step", lambda: None)
     questions = [replace(SCENES[0], answer="red square 7"), *SCENES[1:5]]
     groups = trainer.stage.roll_out(questions, 0)
-    metrics, _ = trainer.stage.update(groups, 0)
+    metrics = trainer.stage.update(groups, share_of(range(5), None, 0, 1), 0).metrics
     parameters = dict(trainer.learner.vlm.model.named_parameters())
     found = {name: value.grad.clone() for name, value in parameters.items() if value.grad is not None}
     scale = min(1.0, trainer.recipe.sft.max_grad_norm / metrics["grad_norm"])  # of clipping

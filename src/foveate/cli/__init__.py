@@ -14,6 +14,7 @@ app = typer.Typer(
 for name, command in (
     ("demo", training.demo),
     ("train", training.train),
+    ("launcher", training.launcher),
     ("serve-rollouts", serving.serve_rollouts),
     ("select-resolution", training.select_resolution),
     ("eval", asking.evaluate),

@@ -55,15 +55,18 @@ def train(
     --set objective.k=0.3`
 
     Ctrl-C and SIGTERM save a checkpoint after the step under way and end with status 130 or 143; --resume goes on
-    from it. With two stages (--set stages=rl,sft)
+    from it. On several GPUs it is started by torchrun or accelerate launch (docs/distributed.md). With two stages
+    (--set stages=rl,sft)
     each gets questions of its own, and a folder of its own in the run folder.
     """
     from foveate.display import TrainingDisplay
     from foveate.recipes import load_recipe
     from foveate.runs import start
+    from foveate.training.processes import end, is_first
 
     tracked = [f"setup.trackers=[{','.join(track)}]"] if track else []
     resolved = load_recipe(recipe, [*(settings or []), *tracked])
+    console.quiet = not is_first()
     with TrainingDisplay(console) as display:
         standing = start(
             resolved,
@@ -80,8 +83,25 @@ def train(
     stopped = f"stopped after step {standing.step} of {standing.steps} of {standing.stage}; go on with --resume"
     state = "finished" if standing.finished else stopped
     console.print(f"{state}. Checkpoints, metrics and rollouts are in {out}")
+    end()
     if standing.signal is not None and not standing.finished:
         raise typer.Exit(128 + standing.signal)
+
+
+@friendly
+def launcher(
+    name: Annotated[str, typer.Argument(help="ddp, fsdp2, deepspeed or cpu.")],
+) -> None:
+    """Print a configuration of accelerate launch, which trains on several processes (docs/distributed.md).
+
+    Example: `foveate launcher fsdp2 > fsdp2.yaml`
+    """
+    from importlib import resources
+
+    shipped = {Path(file.name).stem: file for file in resources.files("foveate").joinpath("launchers").iterdir()}
+    if name not in shipped:
+        raise typer.BadParameter(f"there is no {name!r}, only {', '.join(sorted(shipped))}")
+    typer.echo(shipped[name].read_text(encoding="utf-8"), nl=False)
 
 
 @friendly

@@ -279,11 +279,15 @@ class VLM:
         """Where the weights are."""
         return self.model.device
 
-    def save(self, directory: Path) -> None:
-        """Writes a checkpoint in `save_pretrained` layout, or its adapters, with tokenizer and image processor."""
+    def save(self, directory: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Writes a checkpoint in `save_pretrained` layout, or its adapters, with tokenizer and image processor.
+
+        Args:
+            weights: in the place of the model's own, where it holds a part of them only.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         if has_adapters(self.model):
             save_adapters(self.model, directory)
         else:
-            self.model.save_pretrained(directory)
+            self.model.save_pretrained(directory, state_dict=None if weights is None else dict(weights))
         self.family.save(directory)

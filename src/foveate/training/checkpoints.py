@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from foveate.errors import FoveateError
 from foveate.families.adapters import has_adapters, put_adapters
 from foveate.families.base import VLM
 from foveate.training.limits import disk_full, refuse_full_disk
+from foveate.training.sharding import load_optimizer, load_weights
 
 _STATE, _OPTIMIZER = "trainer.pt", "optimizer.pt"
 _WRITING, _REMOVING = ".writing-", ".removing-"
@@ -39,8 +41,9 @@ def save_checkpoint(
     folder: Path,
     step: int,
     vlm: VLM,
-    optimizer: Mapping[str, Any],
+    optimizer: Mapping[str, Any] | None,
     *,
+    weights: Mapping[str, Tensor] | None = None,
     keep: int = 2,
     keep_every: int | None = None,
     skipped_in_a_row: int = 0,
@@ -53,7 +56,8 @@ def save_checkpoint(
     Args:
         folder: of all checkpoints of the run.
         step: the number of steps done.
-        optimizer: its state dict.
+        optimizer: its state dict; the checkpoint cannot be resumed without.
+        weights: where the model holds a part of them only.
         skipped_in_a_row: updates that were skipped just before; a resumed run counts on from there.
 
     Raises:
@@ -66,11 +70,12 @@ def save_checkpoint(
     needed = expected_bytes(folder, vlm)
     refuse_full_disk(folder, needed)
     try:
-        vlm.save(aside)
+        vlm.save(aside, weights)
         # Questions and samples are drawn from the seed and the step; torch's state is what dropout would draw from.
         state = {"step": step, "random": torch.get_rng_state(), "skipped_in_a_row": skipped_in_a_row}
         torch.save(state, aside / _STATE)
-        torch.save(dict(optimizer), aside / _OPTIMIZER)
+        if optimizer is not None:
+            torch.save(dict(optimizer), aside / _OPTIMIZER)
         for file in aside.rglob("*"):
             if file.is_file():
                 with file.open("rb") as written:
@@ -142,15 +147,16 @@ def load_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.O
         state: Mapping[str, Any] = torch.load(path / _STATE, weights_only=True, map_location="cpu")
         if not (path / _OPTIMIZER).is_file():
             raise ValueError("its optimizer was thrown away, when the run had ended or newer ones stood")
-        moments = torch.load(path / _OPTIMIZER, weights_only=True, map_location="cpu")
+        # Mapped: a process reads what it needs of it.
+        moments = torch.load(path / _OPTIMIZER, weights_only=True, map_location="cpu", mmap=True)
         # Into the model that stands, so that the optimizer keeps its parameters.
         if has_adapters(model):
             put_adapters(model, path)
         else:
             # float32 holds every weight as it is, whichever precision each one of the model's has.
             saved = type(model).from_pretrained(path, dtype=torch.float32, use_safetensors=True)
-            model.load_state_dict(saved.state_dict())
-        optimizer.load_state_dict(moments)
+            load_weights(model, saved.state_dict())
+        load_optimizer(optimizer, moments)
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be resumed ({type(error).__name__}: {error}); remove it to resume from the one before"

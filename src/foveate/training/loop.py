@@ -38,10 +38,12 @@ from foveate.training.limits import (
     refuse_full_disk,
 )
 from foveate.training.metrics import Clock
-from foveate.training.order import order_of
+from foveate.training.order import Share, order_of, share_of
 from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.processes import begin, by_deepspeed, failing_together, on_any
 from foveate.training.rl import RL
 from foveate.training.sft import SFT
+from foveate.training.sharding import asked_for, shard
 from foveate.training.stage import Stage
 from foveate.training.tracking import Tracking, refuse_missing
 
@@ -59,7 +61,7 @@ class StepReport:
     Attributes:
         steps: of the stage.
         metrics: what is logged, where it is finite; observers add to it by what they return.
-        groups: as the loop saw them, without true boxes or points.
+        groups: as the loop saw them, without true boxes or points; of all processes, those of others without pictures.
         indices: where in the data the groups' questions stand, so that an observer who has the boxes can measure.
     """
 
@@ -72,7 +74,7 @@ class StepReport:
 
 
 Observer = Callable[[StepReport], Mapping[str, float] | None]
-"""Called after each step; what it returns is logged beside the step's own metrics."""
+"""Called after each step, by the main process; what it returns is logged beside the step's own metrics."""
 
 
 _MIXED = {"float32": "no", "bfloat16": "bf16"}
@@ -104,6 +106,9 @@ class Trainer:
     True boxes and true points are taken out of the questions before anything else, so that neither rewards nor prompts
     can see them, unless the stage is `rl` and the recipe names a reward term that needs the ones or the others.
 
+    Processes that were launched together (docs/distributed.md) share the questions of each update out among them and
+    do, together, what one alone does. The main one writes; `run_dir` must be in reach of all.
+
     Args:
         recipe: the resolved recipe.
         vlm: the policy; changed in place. Its weights as given are the reference of `rl`.
@@ -112,11 +117,11 @@ class Trainer:
         stage: the recipe's first where None.
         seed: decides the order of questions and every sample.
         save_every: steps between checkpoints; the last step is always saved.
-        observers: called after every step.
-        warn: told, in one line, what a person had better know.
+        observers: called after every step, by the main process.
+        warn: told, in one line, by the main process, what a person had better know.
 
     Attributes:
-        stop_requested: set it to end the run, with a checkpoint, after the step under way.
+        stop_requested: set it, on any process, to end the run, with a checkpoint, after the step under way.
     """
 
     def __init__(
@@ -139,12 +144,13 @@ class Trainer:
         self._sees_regions = self.stage_name == "rl" and recipe.needs_regions
         self._sees_points = self.stage_name == "rl" and recipe.needs_points
         self.questions = _Annotated(questions, regions=self._sees_regions, points=self._sees_points)
-        self.seed, self.save_every, self.observers, self.warn = seed, save_every, observers, warn
         refuse_missing(recipe.setup.trackers)
-        self.accelerator = accelerator or Accelerator(mixed_precision=_MIXED[recipe.setup.precision])
+        self.accelerator = accelerator or begin(_MIXED[recipe.setup.precision])
+        self.seed, self.save_every, self.observers = seed, save_every, observers
+        self.warn = warn if self.accelerator.is_main_process else lambda _: None
+        self.sharded = recipe.setup.shard == "full" or asked_for(self.accelerator)
+        self._refuse_what_cannot_be_shared_out()
         self.order = order_of(recipe, self.stage_name, len(questions), seed)
-        if self.order.drawn // self.order.steps < self.accelerator.num_processes:
-            raise TrainingError("a step has fewer questions than there are processes: take more questions per step")
         with enough_memory("setting up", self.stage_name):
             self.learner, self.stage = self._begin(vlm)
         self.stop_requested = False
@@ -154,14 +160,28 @@ class Trainer:
         reference: nn.Module | None = None
         policy = prepare(vlm, recipe.setup, seed=self.seed, device=accelerator.device)
         if self.stage_name == "sft":
-            learner = Learner(policy, recipe.sft, self.order.steps, accelerator)
+            learner = Learner(policy, recipe.sft, self.order.steps, accelerator, shard=self.sharded)
             return learner, SFT(recipe, learner)
         if recipe.objective.beta and not recipe.setup.lora:
-            reference = Reference(policy.model, recipe.setup, accelerator.autocast)  # before it is wrapped
-        learner = Learner(policy, recipe.optimisation, self.order.steps, accelerator)
+            copied = Reference(policy.model, recipe.setup, accelerator.autocast)  # before it is wrapped
+            reference = shard(copied, accelerator) if self.sharded else copied
+        learner = Learner(policy, recipe.optimisation, self.order.steps, accelerator, shard=self.sharded)
         if recipe.objective.beta and recipe.setup.lora:
             reference = WithoutAdapters(learner.scorer, policy.model)
         return learner, RL(recipe, learner, reference)
+
+    def _refuse_what_cannot_be_shared_out(self) -> None:
+        setup, plugin = self.recipe.setup, self.accelerator.state.deepspeed_plugin
+        if plugin and (self.sharded or plugin.zero_stage > 2):
+            raise TrainingError(
+                "DeepSpeed shares weights out in a way that rollouts cannot undo: take its stage 1 or 2 with "
+                "setup.shard=none, or launch without it and set setup.shard=full (FSDP2)"
+            )
+        if self.sharded and (setup.lora or not setup.trains_tower):
+            raise TrainingError(
+                "FSDP2 (setup.shard=full) is for training all weights: processes that keep features of a frozen tower "
+                "run it at different times. With setup.lora or setup.vision_tower=freeze take DDP: setup.shard=none"
+            )
 
     def run(self, *, resume: bool = False) -> list[dict[str, float]]:
         """Runs all steps that are left and returns their metrics, a row per step.
@@ -169,6 +189,7 @@ class Trainer:
         Raises:
             TrainingError: the folder holds another run, or too many updates in a row were not finite.
             PackingMismatch: packed and separate rows differ by more than the precision allows.
+            ProcessError: another process has failed.
             CheckpointError: the checkpoint to resume cannot be read.
             OutOfMemoryError: memory does not suffice for a phase of a step.
             DiskFullError: there is no room for the next checkpoint, or for a step's rows.
@@ -187,9 +208,9 @@ class Trainer:
         history: list[dict[str, float]] = []
         for step in range(first, steps):
             clock = Clock()
-            indices = self._indices_of(step)
-            questions = [self._question(index) for index in indices]
-            with self.accelerator.autocast():
+            share = self._share_of(step)
+            with failing_together(self.accelerator), self.learner.gathered(), self.accelerator.autocast():
+                questions = [self._question(share.indices[number]) for number in share.numbers]
                 with enough_memory("rollout", name):
                     groups = self.stage.roll_out(questions, self.seed * 1_000_003 + step)
                 clock.lap("rollout")
@@ -197,15 +218,16 @@ class Trainer:
                     with enough_memory("update", name):
                         self.stage.check(groups)
             with enough_memory("update", name):
-                metrics, rows = self.stage.update(groups, step)
+                outcome = self.stage.update(groups, share, step)
             clock.lap("update")
-            metrics |= {"skipped_updates": self.learner.skips.in_step} | clock.metrics() | memory_metrics()
-            report = StepReport(name, step, steps, metrics, groups, indices)
-            history.append(self._log(report, rows))
+            done = {"skipped_updates": self.learner.skips.in_step} | clock.metrics() | memory_metrics()
+            report = StepReport(name, step, steps, outcome.metrics | done, outcome.groups, share.indices)
+            history.append(self._log(report, outcome.rows))
             tracking.log(history[-1], step)
             if self.learner.skips.in_step:
                 self.warn(f"step {step}: {self.learner.skips.in_step} update(s) skipped, {self.learner.skips.last}")
             hopeless = self.learner.skips.in_a_row >= self.recipe.setup.max_skipped_updates
+            self.stop_requested = on_any(self.accelerator, self.stop_requested)
             if hopeless or self.stop_requested or self._saves_after(step + 1):
                 self.save(step + 1)
             if hopeless:
@@ -215,23 +237,25 @@ class Trainer:
         return history
 
     def save(self, step: int) -> None:
-        """Writes a checkpoint after `step` steps.
+        """Writes a checkpoint after `step` steps. All processes must call it.
 
         Raises:
             DiskFullError: there is no room for it; those before it stand.
         """
-        self.accelerator.wait_for_everyone()
+        weights, optimizer = self.learner.full_state()
         if self.accelerator.is_main_process:
             setup = self.recipe.setup
             save_checkpoint(
                 self.run_dir / "checkpoints",
                 step,
                 self.learner.vlm,
-                self.learner.optimizer.optimizer.state_dict(),
+                optimizer,
+                weights=weights,
                 keep=setup.keep_checkpoints,
                 keep_every=setup.keep_every,
                 skipped_in_a_row=self.learner.skips.in_a_row,
             )
+        self.accelerator.wait_for_everyone()
 
     def _saves_after(self, done: int) -> bool:
         often = (self.save_every, self.recipe.setup.keep_every)
@@ -257,9 +281,11 @@ class Trainer:
             self.accelerator, recipe.setup.trackers, self.run_dir, step=first, config=config, warn=self.warn
         )
 
-    def _indices_of(self, step: int) -> list[int]:
+    def _share_of(self, step: int) -> Share:
         """This process's questions of a step."""
-        return self.order.of(step)[self.accelerator.process_index :: self.accelerator.num_processes]
+        per_update = self.recipe.optimisation.questions_per_update if self.stage_name == "rl" else None
+        number, processes = self.accelerator.process_index, self.accelerator.num_processes
+        return share_of(self.order.of(step), per_update, number, processes)
 
     def _question(self, index: int) -> Question:
         question = self.questions[index]
@@ -286,12 +312,13 @@ class Trainer:
 
     def _prepare_folder(self, resume: bool) -> int:
         """Makes or continues the run folder; returns the step to start with."""
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        if resume:
-            refuse_other_recipe(self.run_dir, self.recipe)
-        else:
-            refuse_used(self.run_dir)
-        step, self.learner.skips.in_a_row = self._resumed()
+        with failing_together(self.accelerator):  # and nobody writes before everybody has looked
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            if resume:
+                refuse_other_recipe(self.run_dir, self.recipe)
+            else:
+                refuse_used(self.run_dir)
+            step, self.learner.skips.in_a_row = self._resumed()
         if self.accelerator.is_main_process:
             (self.run_dir / "recipe.yaml").write_text(dump_recipe(self.recipe), encoding="utf-8")
             for name in ("metrics.jsonl", "rollouts.jsonl"):
@@ -301,15 +328,18 @@ class Trainer:
     def _resumed(self) -> Resumed:
         folder = self.run_dir / "checkpoints"
         if found := resumable(folder):
-            return load_checkpoint(found[-1], self.learner.vlm.model, self.learner.optimizer.optimizer)
+            if by_deepspeed():
+                raise TrainingError("a run cannot be resumed with DeepSpeed, only with DDP and FSDP2")
+            return load_checkpoint(found[-1], self.learner.vlm.model, self.learner.plain_optimizer)
         if kept := checkpoints(folder):
             raise CheckpointError(
-                f"{kept[-1]} cannot be resumed: its optimizer was thrown away. Start anew from it (--model {kept[-1]})"
+                f"{kept[-1]} cannot be resumed: its optimizer was thrown away, or kept by DeepSpeed. Start anew from "
+                f"it (--model {kept[-1]})"
             )
         return Resumed(0, 0)
 
     def _log(self, report: StepReport, rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-        for observer in self.observers:
+        for observer in self.observers if self.accelerator.is_main_process else ():
             report.metrics.update(observer(report) or {})
         finite = {name: value for name, value in report.metrics.items() if math.isfinite(value)}
         row = {"step": report.step, **finite}  # JSON has no other numbers

@@ -13,6 +13,8 @@ from foveate.recipes import Recipe
 from foveate.rewards import reward_terms, total_reward
 from foveate.training.learner import Learner
 from foveate.training.metrics import rollout_metrics, rollout_rows
+from foveate.training.order import Share
+from foveate.training.processes import failing_together, in_order
 from foveate.training.sampler import Sampler, refuse_uncounted
 from foveate.training.selfcheck import self_check
 from foveate.training.stage import Outcome, Stage
@@ -45,16 +47,22 @@ class RL(Stage):
     def check(self, groups: Sequence[Group]) -> None:
         """On the first group."""
         learner, temperature = self.learner, self.sampling.temperature
-        self_check(learner.vlm, groups[0].episodes, scorer=learner.scorer, temperature=temperature)
+        if groups:
+            self_check(learner.vlm, groups[0].episodes, scorer=learner.scorer, temperature=temperature)
 
-    def update(self, groups: Sequence[Group], step: int) -> Outcome:
+    def update(self, groups: Sequence[Group], share: Share, step: int) -> Outcome:
         """Rewards, then one or several optimizer steps."""
-        refuse_uncounted([episode for group in groups for episode in group.episodes])
-        scored = [self._score(group) for group in groups]
-        metrics = self.updater.update(scored, step)
+        accelerator = self.learner.accelerator
+        with failing_together(accelerator):
+            refuse_uncounted([episode for group in groups for episode in group.episodes])
+            scored = [self._score(group) for group in groups]
+        everyones = in_order(accelerator, share, scored, Scored.without_pictures)
+        metrics = self.updater.update(share.updates(scored, everyones), step)
         if "sampler_difference" in metrics:  # not where every update was skipped
             self.sampler.refuse_difference(metrics["sampler_difference"], metrics["sampler_difference_max"])
-        return Outcome(rollout_metrics(scored) | metrics, rollout_rows(step, scored))
+        return Outcome(
+            rollout_metrics(everyones) | metrics, rollout_rows(step, everyones), [one.group for one in everyones]
+        )
 
     def _score(self, group: Group) -> Scored:
         terms = tuple(reward_terms(episode, self.recipe.reward_names) for episode in group.episodes)

@@ -31,6 +31,9 @@ class Scorer(nn.Module):
         super().__init__()
         self.model = model
 
+    def nothing(self) -> None:
+        """A forward of nothing: see `sharding.shard`."""
+
     def forward(
         self, inputs: dict[str, Any], first: int, keep_BK: Tensor, labels_BK: Tensor, temperature: float
     ) -> Tensor:
@@ -49,7 +52,8 @@ class Scorer(nn.Module):
         labels_N = labels_BK[keep_BK]
         width = int(inner.config.get_text_config().vocab_size)
         if keep_BK.numel() * width <= LOGITS_AT_ONCE:
-            return label_logprobs(head(hidden_BKC)[keep_BK], labels_N, temperature)
+            # A copy: FSDP takes no views out of a forward.
+            return label_logprobs(head(hidden_BKC)[keep_BK], labels_N, temperature).clone()
         size = max(1, LOGITS_AT_ONCE // width)
         pieces = zip(hidden_BKC[keep_BK].split(size), labels_N.split(size), strict=True)
         return torch.cat(

@@ -25,7 +25,9 @@ from foveate.recipes import Recipe
 from foveate.traces import episode_record
 from foveate.training.learner import Learner
 from foveate.training.metrics import episode_metrics
+from foveate.training.order import Share
 from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count
+from foveate.training.processes import in_order, without_pictures
 from foveate.training.selfcheck import self_check
 from foveate.training.stage import Outcome, Stage
 
@@ -71,15 +73,18 @@ class SFT(Stage):
     def check(self, groups: Sequence[Group]) -> None:
         """On the answers of the first questions."""
         answers = [answer_alone(episode) for group in groups[:_CHECKED] for episode in group.episodes]
-        self_check(self.learner.vlm, answers, scorer=self.learner.scorer)
+        if answers:
+            self_check(self.learner.vlm, answers, scorer=self.learner.scorer)
 
-    def update(self, groups: Sequence[Group], step: int) -> Outcome:
+    def update(self, groups: Sequence[Group], share: Share, step: int) -> Outcome:
         """One optimizer step on all answers."""
         self.learner.begin(step)
-        episodes = [episode for group in groups for episode in group.episodes]
-        answers = [answer_alone(episode) for episode in episodes]
-        tokens = self.learner.summed(sum(map(sampled_count, answers)))
-        processes = int(self.learner.accelerator.num_processes)
+        accelerator = self.learner.accelerator
+        everyones = in_order(accelerator, share, groups, without_pictures)
+        episodes = [episode for group in everyones for episode in group.episodes]
+        answers = [answer_alone(episode) for group in groups for episode in group.episodes]
+        tokens = sum(sampled_count(answer_alone(episode)) for episode in episodes)
+        processes = int(accelerator.num_processes)
         answer_E = torch.zeros(len(answers), device=self.learner.vlm.device)  # log-prob of each whole answer
 
         def loss_of(batch: PackedBatch) -> Tensor:
@@ -89,14 +94,15 @@ class SFT(Stage):
 
         batches = pack(self.family, answers, max_tokens=self.recipe.sft.tokens_per_batch)
         grad_norm = self.learner.descend(batches, loss_of)
+        said, probable = self.learner.summed(float(answer_E.sum()), float(answer_E.exp().sum()))
         metrics = episode_metrics(episodes)
         if grad_norm is not None:
             metrics |= {
-                "loss": float(-answer_E.sum()) / tokens * processes,
-                "answer_probability": float(answer_E.exp().mean()),
+                "loss": -said / tokens,
+                "answer_probability": probable / len(episodes),
                 "grad_norm": grad_norm,
             }
         if self.recipe.sft.context == "crops":
             metrics["without_crop"] = sum(not episode.boxes for episode in episodes)
         rows = [{"step": step, "answered_by": "reference", **episode_record(episode)} for episode in episodes]
-        return Outcome(metrics, rows)
+        return Outcome(metrics, rows, everyones)

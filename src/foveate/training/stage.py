@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from foveate.episodes import Group
 from foveate.questions.schema import Question
+from foveate.training.order import Share
 
 
 class Outcome(NamedTuple):
@@ -16,18 +17,25 @@ class Outcome(NamedTuple):
     Attributes:
         metrics: with `loss` and `grad_norm` among them, unless every update was skipped.
         rows: of the step's episodes, for the trace file.
+        groups: of the step's questions, in order.
+
+    All are those of all processes together.
     """
 
     metrics: dict[str, float]
     rows: Iterable[Mapping[str, Any]]
+    groups: Sequence[Group]
 
 
 class Stage(ABC):
-    """Reinforcement learning or supervised fine-tuning."""
+    """Reinforcement learning or supervised fine-tuning.
+
+    A process rolls out and checks without the others, and updates with them.
+    """
 
     @abstractmethod
     def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:
-        """What the policy, or the reference, says of the questions."""
+        """What the policy, or the reference, says of the questions; of none, nothing."""
 
     @abstractmethod
     def check(self, groups: Sequence[Group]) -> None:
@@ -38,5 +46,11 @@ class Stage(ABC):
         """
 
     @abstractmethod
-    def update(self, groups: Sequence[Group], step: int) -> Outcome:
-        """Moves the weights."""
+    def update(self, groups: Sequence[Group], share: Share, step: int) -> Outcome:
+        """Moves the weights.
+
+        Args:
+            groups: of this process's questions.
+            share: which those are.
+            step: for the learning rate.
+        """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from foveate.recipes import Recipe
 from foveate.training.learner import Learner
 from foveate.training.limits import enough_memory
 from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count, token_places, unpack
+from foveate.training.processes import without_pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,10 @@ class Scored:
         if not all(map(math.isfinite, self.rewards)):
             return False
         return max(self.rewards) - min(self.rewards) <= 1e-6 * max(1.0, *(abs(r) for r in self.rewards))
+
+    def without_pictures(self) -> Scored:
+        """As it is sent to other processes."""
+        return replace(self, group=without_pictures(self.group))
 
 
 @dataclass(slots=True)
@@ -74,6 +79,10 @@ class _Sums:
             self.importance_capped += (weight_N >= cap).sum().item()
 
 
+_OF_ONE = ("updates", "grad_norm", "sampler_difference_max")
+"""Of these, processes do not add theirs up."""
+
+
 class Updater:
     """Updates a policy on scored groups.
 
@@ -91,46 +100,66 @@ class Updater:
         self._family = learner.vlm.family
         self.updates = 0
 
-    def update(self, scored: Sequence[Scored], step: int) -> dict[str, float]:
-        """One optimizer step per `questions_per_update` groups. Groups that cannot move the weights are not run.
+    def update(self, updates: Sequence[tuple[Sequence[Scored], Sequence[Scored]]], step: int) -> dict[str, float]:
+        """One optimizer step per update. Groups that cannot move the weights are not run.
 
         A group of equal rewards has no advantage: it is left out when beta is 0, and only pulls towards the reference
         otherwise. Returns what is logged of the updates that were made; where all were skipped because they were not
         finite, that is only how many groups had equal rewards.
+
+        Args:
+            updates: for each, the groups of this process and those of all processes.
+            step: for the learning rate.
         """
         self._learner.begin(step)
-        flat = sum(one.is_flat for one in scored)
-        size = self._recipe.optimisation.questions_per_update or len(scored)
-        parts = [scored[i : i + size] for i in range(0, len(scored), size)]
-        old = self._logprobs_before(scored) if len(parts) > 1 else None
+        flat = sum(one.is_flat for _, everyones in updates for one in everyones)
+        old = self._logprobs_before([one for own, _ in updates for one in own]) if len(updates) > 1 else None
         sums = _Sums()
-        for part in parts:
-            kept = [one for one in part if self._reference or not one.is_flat]
-            if kept:
-                sums.add(self._update_once(kept, part, old))
+        for own, everyones in updates:
+            if any(map(self._moves, everyones)):
+                sums.add(self._update_once(list(filter(self._moves, own)), everyones, old))
+        sums = self._over_processes(sums)
         self.updates += sums.updates
         groups: dict[str, float] = {"groups_equal": flat, "groups_skipped": 0 if self._reference else flat}
         if self._learner.skips.in_step and not sums.updates:
             return groups
-        tokens, updates = max(sums.tokens, 1), max(sums.updates, 1)
+        tokens, made = max(sums.tokens, 1), max(sums.updates, 1)
         importance = {
             "importance_weight": sums.importance / tokens,
             "importance_capped": sums.importance_capped / tokens,
         }
         return {
-            "loss": sums.loss / updates,
+            "loss": sums.loss / made,
             "kl": sums.kl / tokens,
             "clip_fraction": sums.clipped / tokens,
             "sampler_difference": sums.sampler_difference / tokens,
             "sampler_difference_max": sums.sampler_difference_max,
             **(importance if self._recipe.importance_cap else {}),
-            "grad_norm": sums.grad_norm / updates,
+            "grad_norm": sums.grad_norm / made,
             **groups,
         }
 
-    def _update_once(self, scored: Sequence[Scored], part: Sequence[Scored], old: Mapping[int, Tensor] | None) -> _Sums:
-        """One optimizer step on `scored`, those of `part` that can move the weights; the mean is over all of `part`."""
+    def _moves(self, one: Scored) -> bool:
+        """Whether a group can move the weights."""
+        return self._reference is not None or not one.is_flat
+
+    def _over_processes(self, own: _Sums) -> _Sums:
+        """What is added up over tokens is so over processes too; updates and their norms are the same on all."""
+        names = [entry.name for entry in fields(_Sums) if entry.name not in _OF_ONE]
+        sums = _Sums(updates=own.updates, grad_norm=own.grad_norm)
+        for name, value in zip(names, self._learner.summed(*(getattr(own, name) for name in names)), strict=True):
+            setattr(sums, name, value)
+        accelerator = self._learner.accelerator
+        largest = torch.tensor([own.sampler_difference_max], device=accelerator.device)
+        sums.sampler_difference_max = accelerator.gather(largest).max().item()
+        return sums
+
+    def _update_once(
+        self, scored: Sequence[Scored], everyones: Sequence[Scored], old: Mapping[int, Tensor] | None
+    ) -> _Sums:
+        """One optimizer step on `scored`, this process's that can move the weights; the mean is over `everyones`."""
         objective, device = self._recipe.objective, self._learner.vlm.device
+        processes = int(self._learner.accelerator.num_processes)
         episodes = [episode for one in scored for episode in one.group.episodes]
         weights = _concatenated(
             [
@@ -145,14 +174,14 @@ class Updater:
             ]
         )
         lengths = [sampled_count(episode) for episode in episodes]
-        said = torch.cat([_sampler_logprobs(episode) for episode in episodes])
-        before = None if old is None else torch.cat([old[id(episode)] for episode in episodes])
-        in_part = [episode for one in part for episode in one.group.episodes]
+        said = _joined([_sampler_logprobs(episode) for episode in episodes])
+        before = None if old is None else _joined([old[id(episode)] for episode in episodes])
+        in_update = [episode for one in everyones for episode in one.group.episodes]
         share_E = length_weights(
             torch.tensor(lengths),
             objective.loss_type,
-            episodes=len(in_part),
-            tokens=sum(map(sampled_count, in_part)),
+            episodes=len(in_update),
+            tokens=sum(map(sampled_count, in_update)),
             longest=self._recipe.rollout.max_new_tokens,
         )
         sums = _Sums(updates=1, tokens=sum(lengths))
@@ -187,7 +216,7 @@ class Updater:
                 sums.clipped += clipped_N.sum().item()
                 sums.kl += kl_estimate(new_N, ref_N).sum().item() if ref_N is not None else 0.0
                 sums.add_sampler(old_N, sampler_N, cap)
-            return loss
+            return loss * processes  # gradients are averaged over processes
 
         norm = self._learner.descend(batches, loss_of)
         if norm is None:
@@ -203,13 +232,20 @@ class Updater:
         """The sampling policy's log-probs, by the identity of the episode, in the trainer's own layout."""
         episodes = [episode for one in scored for episode in one.group.episodes]
         batches = pack(self._family, episodes, max_tokens=self._recipe.optimisation.tokens_per_batch)
-        values = [self._logprobs(self._learner.scorer, batch) for batch in batches]
+        with self._learner.gathered():  # the processes have different numbers of batches
+            values = [self._logprobs(self._learner.scorer, batch) for batch in batches]
         by_episode = unpack(values, batches, [sampled_count(episode) for episode in episodes])
         return {id(episode): logprobs for episode, logprobs in zip(episodes, by_episode, strict=True)}
 
 
 def _concatenated(weights: Sequence[GroupWeights]) -> GroupWeights:
+    if not weights:
+        return GroupWeights(*[torch.zeros(0)] * 3)
     return GroupWeights(*(torch.cat(tensors) for tensors in zip(*weights, strict=True)))
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(tensors)) if tensors else torch.zeros(0)
 
 
 def _sampler_logprobs(episode: Episode) -> Tensor:
