@@ -22,6 +22,7 @@ from foveate.generators.rollout import RolloutError, RolloutGenerator
 from foveate.generators.weights import policy_tensors
 from foveate.recipes import Recipe
 from foveate.training.selfcheck import MEAN_SHARE, ROUNDINGS
+from foveate.training.sharding import is_sharded
 
 FLOAT32_BOUND = 1.25e-4
 """Allowed of the mean difference per token in float32. Seen on the embedded model: 1e-6."""
@@ -58,6 +59,11 @@ class Sampler:
         engine = self._engine
         if engine.name == "local":
             return LocalGenerator(self._vlm)
+        if is_sharded(self._vlm.model):
+            raise RolloutError(
+                f"setup.engine.name={engine.name} cannot be given weights that are sharded over processes: train with "
+                "whole weights on each (DDP), or set setup.engine.name=local"
+            )
         if engine.name == "vllm_server":
             from foveate.generators.vllm_server import VLLMServerGenerator
 
