@@ -59,7 +59,7 @@ class Sampler:
         engine = self._engine
         if engine.name == "local":
             return LocalGenerator(self._vlm)
-        if is_sharded(self._vlm.model):
+        if any(map(is_sharded, self._vlm.model.modules())):
             raise RolloutError(
                 f"setup.engine.name={engine.name} cannot be given weights that are sharded over processes: train with "
                 "whole weights on each (DDP), or set setup.engine.name=local"
