@@ -2,7 +2,19 @@
 
 import typer
 
-from foveate.cli import asking, bench, comparing, data, planning, probing, publishing, recipes, reporting, training
+from foveate.cli import (
+    asking,
+    bench,
+    comparing,
+    data,
+    planning,
+    probing,
+    publishing,
+    recipes,
+    reporting,
+    serving,
+    training,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +28,7 @@ for name, command in (
     ("plan", planning.plan),
     ("train", training.train),
     ("launcher", training.launcher),
+    ("serve-rollouts", serving.serve_rollouts),
     ("select-resolution", training.select_resolution),
     ("eval", asking.evaluate),
     ("probe", probing.probe),
