@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -166,3 +166,69 @@ def figures_table(benchmark: str, official: Official) -> Table:
         interval = "{:.3f} to {:.3f}".format(*one.interval) if one.interval else ""
         table.add_row(escape(name), value, interval, str(one.questions))
     return table
+
+
+def plan_tables(figures: Mapping[str, Any]) -> Group:
+    """A plan (`planning.report.as_json`): what is run, what was looked at, what to take."""
+    model, tokens, best = figures["model"], figures["tokens_per_question"], figures["best"]
+    parts: list[RenderableType] = [
+        f"{escape(model['name'])}: {model['parameters'] / 1e9:.2f} B parameters ({model['configuration']})",
+        f"{figures['recipe']} on {figures['machine']['text']}, {figures['questions_per_step']} questions a step",
+        "",
+        _plan_rows(figures["rows"]),
+        "",
+        *(
+            f"a question, {name}: reads {one['read']:,} tokens, writes {one['written']:,}, trains on rows of "
+            f"{one['trained']:,} positions (separate rows: {one['separate']:,})"
+            for name, one in tokens.items()
+        ),
+        "",
+        _plan_options(figures["options"]),
+    ]
+    if best is None:
+        parts += ["", "[red]Nothing fits.[/red] Show fewer pixels (images.max_pixels), write shorter replies "]
+        parts += ["(rollout.max_new_tokens), sample smaller groups (rollout.group_size), or take more memory."]
+    else:
+        parts += ["", _plan_phases(best), "", "To run it:", f"  {escape(figures['command'])}"]
+    if figures["vllm"]:
+        vllm = figures["vllm"]
+        room = "" if vllm["has_room"] else ", which is more than there is"
+        parts += [
+            "",
+            f"vLLM in the training's process would want {_gib(vllm['weights'])} for weights and {_gib(vllm['cache'])} "
+            f"for caches: {vllm['share']:.0%} of a device{room}; its longest sequence is {vllm['max_length']:,} tokens",
+        ]
+    parts += ["", *(f"[dim]assumed: {escape(line)}[/dim]" for line in figures["assumptions"])]
+    return Group(*parts)
+
+
+def _plan_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
+    names = ("a question", "visual tokens", "prompt", "branches", "tokens each", "positions")
+    table = Table("longest row", *names, box=None)
+    for row in rows:
+        values = ("per_question", "visual_tokens", "prompt", "branches", "branch", "positions")
+        table.add_row(row["turn"], *(f"{row[value]:,}" for value in values))
+    return table
+
+
+def _plan_options(options: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("settings", "needs", "of", "fits", "seconds a step (estimate)", box=None)
+    for one in options:
+        fits = "[green]yes[/green]" if one["fits"] else "[red]no[/red]"
+        settings = "\n".join(one["settings"]) or "as they are"
+        table.add_row(settings, _gib(one["needed"]), _gib(one["capacity"]), fits, f"{one['seconds']['step']:,.0f}")
+    return table
+
+
+def _plan_phases(best: Mapping[str, Any]) -> Table:
+    table = Table("phase, a device", "peak", "of which", box=None)
+    for phase in best["phases"]:
+        parts = ", ".join(f"{name} {_gib(size)}" for name, size in phase["parts"].items() if size)
+        table.add_row(phase["name"], _gib(phase["peak"]), parts)
+    seconds = ", ".join(f"{name} {value:,.0f} s" for name, value in best["seconds"].items())
+    table.add_row("time (estimate)", "", seconds)
+    return table
+
+
+def _gib(size: float) -> str:
+    return f"{size / (1 << 30):,.1f} GiB"

@@ -44,7 +44,7 @@ class RolloutRow:
     peak_bytes: Mapping[str, int]
 
 
-class _Endless(Qwen25VL):
+class Endless(Qwen25VL):
     """A family that may not end its reply."""
 
     def forbidden_token_ids(self) -> tuple[int, ...]:
@@ -64,7 +64,7 @@ def bench_rollout(
     """Measures every shape; `rounds` runs of each side, in turns."""
     vlm = make_vlm(size, device, dtype)
     family = vlm.family
-    vlm = VLM(vlm.model, _Endless(family.config, family.tokenizer, family.image_processor))
+    vlm = VLM(vlm.model, Endless(family.config, family.tokenizer, family.image_processor))
     rows = []
     for tokens in visual_tokens:
         for count in group_sizes:

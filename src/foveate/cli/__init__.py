@@ -2,7 +2,7 @@
 
 import typer
 
-from foveate.cli import asking, bench, comparing, data, probing, publishing, recipes, reporting, training
+from foveate.cli import asking, bench, comparing, data, planning, probing, publishing, recipes, reporting, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,6 +13,7 @@ app = typer.Typer(
 )
 for name, command in (
     ("demo", training.demo),
+    ("plan", planning.plan),
     ("train", training.train),
     ("launcher", training.launcher),
     ("select-resolution", training.select_resolution),
@@ -34,6 +35,7 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, bo
 bench_app.command("update")(bench.bench_update)
 bench_app.command("reading")(bench.bench_reading)
 bench_app.command("rollout")(bench.bench_rollout)
+bench_app.command("memory")(bench.bench_memory)
 recipes_app = typer.Typer(no_args_is_help=True, help="The methods, as settings.")
 recipes_app.command("list")(recipes.list_recipes)
 recipes_app.command("show")(recipes.show)

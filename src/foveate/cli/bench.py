@@ -49,3 +49,18 @@ def bench_rollout(
     from foveate.bench import rollout
 
     rollout.main(quick=quick, json_path=json_file)
+
+
+@friendly
+def bench_memory(
+    quick: Annotated[bool, typer.Option("--quick", help="Three very small cases.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, or a CUDA device.")] = "cpu",
+    json_file: Json = None,
+) -> None:
+    """What `foveate plan` predicts of memory against what is measured.
+
+    Example: `foveate bench memory --json memory.json`
+    """
+    from foveate.bench import memory
+
+    memory.main(quick=quick, json_path=json_file, device=device)

@@ -260,6 +260,8 @@ class Setup(Section):
     vision_tower: Literal["train", "freeze"] = "train"
     """Whether full fine-tuning moves the vision tower and its projector. Frozen, an image's features are kept for as
     long as they hold. With LoRA, `lora.targets` says what is trained."""
+    shard: Literal["none", "full"] = "none"
+    """With several processes: each has all weights, gradients and optimizer (DDP), or with `full` a part (FSDP2)."""
     keep_checkpoints: PositiveInt = 2
     """The newest ones that are kept, each of which can be resumed."""
     keep_every: PositiveInt | None = None

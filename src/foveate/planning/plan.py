@@ -1,0 +1,351 @@
+"""What fits on a machine, how long a step takes, and with which settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from foveate.planning.machines import GIB, Machine
+from foveate.planning.models import Shapes
+from foveate.planning.simulate import Rollout, Update, simulate_rollout, simulate_update
+from foveate.planning.workload import Assumed, RowShape, Share, rows_of, shares_of
+from foveate.recipes import Recipe
+
+CONTEXT = GIB * 6 // 10
+"""The CUDA context with torch's kernels and cuBLAS's workspaces: 0.5 to 0.6 GiB on recent chips."""
+NCCL = GIB
+"""Buffers of NCCL's channels, where there are several GPUs: a few hundred MiB to 1 GiB a communicator."""
+FRAGMENTS = 0.06
+"""Of the tensors, on a GPU: what its caching allocator cannot use, rounding and splitting blocks."""
+UNREPORTED = 0.015
+"""Of a GPU's nominal memory: what its driver and error correction keep."""
+FREE_ON_CPU = 0.2
+"""Of a CPU's memory: for the process, the data, and everything else that runs."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How much of what a chip can do is taken to be reached. Estimates, to be set to what one sees.
+
+    Attributes:
+        update: of its TFLOP/s, forward and backward.
+        prefill: of its TFLOP/s, reading contexts.
+        bandwidth: of its memory's, writing replies.
+        link: of the bandwidth between devices, where weights are sharded.
+        launch: seconds that a layer of the language model takes at least in a decoding step of the training's own
+            generator, which is called kernel by kernel.
+    """
+
+    update: float = 0.4
+    prefill: float = 0.5
+    bandwidth: float = 0.6
+    link: float = 0.6
+    launch: float = 3e-4
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Bytes on one device, by what they are for; parts with a size of 0 are left out when shown."""
+
+    name: str
+    parts: dict[str, int]
+    peak: int
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to set a run up.
+
+    Attributes:
+        flags: settings that differ from the recipe's.
+        phases: what each needs.
+        needed: the most of a phase, with allowances.
+        capacity: that a device has.
+        seconds: of a step, by phase; estimates.
+    """
+
+    flags: tuple[str, ...]
+    recipe: Recipe = field(repr=False)
+    phases: tuple[Phase, ...] = field(repr=False)
+    needed: int
+    capacity: int
+    seconds: dict[str, float]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every phase does."""
+        return self.needed <= self.capacity
+
+    @property
+    def total_seconds(self) -> float:
+        """Of a step."""
+        return sum(self.seconds.values())
+
+    @property
+    def full(self) -> bool:
+        """Whether all weights are trained."""
+        return self.recipe.setup.lora is None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Of one question, at the limits and as assumed on average.
+
+    Attributes:
+        read: that rollouts read, each context once.
+        written: that they write.
+        trained: positions of its packed rows.
+        separate: positions that separate rows would have.
+    """
+
+    read: int
+    written: int
+    trained: int
+    separate: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer.
+
+    Attributes:
+        options: all that were looked at; the first that fits is the one to take.
+        vllm: bytes on each device that vLLM would want for weights and caches, in the place of the own generator.
+        longest_sequence: tokens, prompt and replies.
+    """
+
+    shapes: Shapes
+    recipe: Recipe
+    machine: Machine
+    assumed: Assumed
+    speed: Speed
+    parameters: int
+    longest: Tokens
+    average: Tokens
+    rows: tuple[tuple[RowShape, int], ...]
+    longest_sequence: int
+    options: tuple[Option, ...]
+    vllm: dict[str, int]
+
+    @property
+    def best(self) -> Option | None:
+        """The one to take; None where nothing fits."""
+        return next((option for option in self.options if option.fits), None)
+
+
+def make_plan(
+    shapes: Shapes,
+    recipe: Recipe,
+    machine: Machine,
+    *,
+    assumed: Assumed,
+    speed: Speed,
+    on_progress: Callable[[str], None] = lambda flags: None,
+) -> Plan:
+    """Looks at the ways to set a run up.
+
+    Full fine-tuning comes before adapters, and among each kind the faster before the slower: what a method trains is
+    not given up for speed, only for room.
+
+    Args:
+        on_progress: is told which settings are looked at next.
+    """
+    longest, average = (rows_of(recipe, shapes, assumed, longest=which) for which in (True, False))
+    planner = _Planner(shapes, machine, assumed, speed)
+    options: list[Option] = []
+    for kind in _kinds(recipe, machine):
+        if "setup.quantize=4bit" in kind and any(option.fits for option in options):
+            continue  # slower than what has room already
+        for way in _ways(recipe, machine, kind):
+            for tokens in _batches(recipe, shapes, longest):
+                flags = [*way, *tokens]
+                on_progress(" ".join(flags))
+                options.append(planner.option(recipe.with_settings(flags), flags))
+                if options[-1].fits:
+                    break
+    options.sort(key=_preference)
+    own = planner.rollouts(options[0].recipe, longest)
+    parameters = shapes.parameters()
+    return Plan(
+        shapes=shapes,
+        recipe=recipe,
+        machine=machine,
+        assumed=assumed,
+        speed=speed,
+        parameters=parameters,
+        longest=_tokens(longest, shapes),
+        average=_tokens(average, shapes),
+        rows=tuple(longest),
+        longest_sequence=max(row.sequence(shapes) for row, _ in longest),
+        options=tuple(options),
+        vllm={"weights": 2 * parameters, "cache": max(one.cache for one in own)},
+    )
+
+
+def _preference(option: Option) -> tuple[bool, bool, bool, float]:
+    setup = option.recipe.setup
+    return not option.fits, setup.lora is not None, setup.quantize is not None, option.total_seconds
+
+
+def _kinds(recipe: Recipe, machine: Machine) -> list[list[str]]:
+    """What is trained: as the recipe says, or less."""
+    kinds: list[list[str]] = [[]]
+    if recipe.setup.lora is None:
+        kinds.append(["setup.lora.rank=16"])
+    if recipe.setup.quantize is None and machine.is_gpu:
+        kinds.append([*kinds[-1], "setup.quantize=4bit"])
+    return kinds
+
+
+def _ways(recipe: Recipe, machine: Machine, kind: Sequence[str]) -> Iterator[list[str]]:
+    """With and without checkpoints and, where all weights are trained on several devices, sharding."""
+    precision = ["setup.precision=bfloat16"] if machine.is_gpu and recipe.setup.precision != "bfloat16" else []
+    sharded = machine.count > 1 and not kind and recipe.setup.lora is None
+    for checkpointing in (False, True):
+        for shard in ("none", "full") if sharded else ("none",):
+            flags = [*precision, *kind]
+            if checkpointing != recipe.setup.gradient_checkpointing:
+                flags.append(f"setup.gradient_checkpointing={str(checkpointing).lower()}")
+            if shard != recipe.setup.shard:
+                flags.append(f"setup.shard={shard}")
+            yield flags
+
+
+def _batches(recipe: Recipe, shapes: Shapes, rows: Sequence[tuple[RowShape, int]]) -> list[list[str]]:
+    """Positions of a batch: the recipe's, then no more than the longest row has."""
+    longest = max(row.positions(shapes) for row, _ in rows)
+    fewer = -(-longest // 256) * 256
+    flags: list[list[str]] = [[]]
+    if fewer < 0.75 * recipe.optimisation.tokens_per_batch:
+        flags.append([f"optimisation.tokens_per_batch={fewer}"])
+    return flags
+
+
+class _Planner:
+    def __init__(self, shapes: Shapes, machine: Machine, assumed: Assumed, speed: Speed) -> None:
+        self._shapes, self._machine, self._assumed, self._speed = shapes, machine, assumed, speed
+        self._updates: dict[tuple[object, ...], Update] = {}
+        self._rollouts: dict[tuple[object, ...], list[Rollout]] = {}
+
+    def option(self, recipe: Recipe, flags: Sequence[str]) -> Option:
+        rows = rows_of(recipe, self._shapes, self._assumed, longest=True)
+        update = self._update(recipe, rows)
+        rollouts = self.rollouts(recipe, rows)
+        phases = self._phases(recipe, update, rollouts)
+        machine = self._machine
+        most = max(phase.peak for phase in phases)
+        if machine.is_gpu:
+            needed = int(most * (1 + FRAGMENTS)) + CONTEXT + (NCCL if machine.count > 1 else 0)
+            capacity = int(machine.memory * (1 - UNREPORTED))
+        else:
+            needed, capacity = most, int(machine.memory * (1 - FREE_ON_CPU))
+        seconds = self._seconds(recipe, update, rollouts, rows)
+        return Option(tuple(flags), recipe, phases, needed, capacity, seconds)
+
+    def rollouts(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> list[Rollout]:
+        """Of each turn."""
+        setup = recipe.setup.model_copy(update={"shard": "none", "gradient_checkpointing": False})
+        alike = recipe.model_copy(update={"setup": setup})
+        key = (setup.model_dump_json(), *rows)
+        if key not in self._rollouts:
+            questions = self._questions(recipe)
+            self._rollouts[key] = [
+                simulate_rollout(self._shapes, alike, row, count * questions, gpu=self._machine.is_gpu)
+                for row, count in rows
+            ]
+        return self._rollouts[key]
+
+    def _questions(self, recipe: Recipe) -> int:
+        """Of a step, that one device has."""
+        return math.ceil(recipe.optimisation.questions_per_step / self._machine.count)
+
+    def _shares(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> list[Share]:
+        each = recipe.optimisation.questions_per_update or recipe.optimisation.questions_per_step
+        questions = math.ceil(each / self._machine.count)
+        return shares_of(list(rows), self._shapes, questions, recipe.optimisation.tokens_per_batch)
+
+    def _update(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> Update:
+        setup = recipe.setup.model_copy(update={"shard": "none"})
+        shares = self._shares(recipe, rows)
+        key = (setup.model_dump_json(), *shares)
+        if key not in self._updates:
+            self._updates[key] = simulate_update(
+                self._shapes, recipe.model_copy(update={"setup": setup}), shares, gpu=self._machine.is_gpu
+            )
+        return self._updates[key]
+
+    def _phases(self, recipe: Recipe, update: Update, rollouts: Sequence[Rollout]) -> tuple[Phase, ...]:
+        devices = self._machine.count if recipe.setup.shard == "full" else 1
+        lasting = {
+            "weights": update.weights // devices,
+            "reference": update.reference // devices,
+            "optimizer": update.states // devices,
+        }
+        gathered = update.gathered if devices > 1 else 0
+        training = {
+            **lasting,
+            "gradients": update.gradients // devices,
+            "gathered": gathered,
+            "activations": update.passing,
+        }
+        stepping = {**lasting, "gradients": update.gradients // devices, "temporaries": update.stepping // devices}
+        writing = {
+            **lasting,
+            "gathered": update.whole if devices > 1 else 0,
+            "cache and activations": max(one.peak for one in rollouts),
+        }
+        going = update.going if devices == 1 else sum(training.values())
+        return (
+            Phase("rollout", writing, sum(writing.values())),
+            Phase("forward and backward", training, going),
+            Phase("optimizer step", stepping, sum(stepping.values())),
+        )
+
+    def _seconds(
+        self, recipe: Recipe, update: Update, rollouts: Sequence[Rollout], rows: Sequence[tuple[RowShape, int]]
+    ) -> dict[str, float]:
+        chip, speed, shapes = self._machine.chip, self._speed, self._shapes
+        half = recipe.setup.precision == "bfloat16"
+        flops = 1e12 * (chip.bf16 if half else chip.fp32)
+        usual = rows_of(recipe, shapes, self._assumed, longest=False)
+        rounds = recipe.optimisation.questions_per_step / (
+            recipe.optimisation.questions_per_update or recipe.optimisation.questions_per_step
+        )
+        # Per position, arithmetic differs little between a longest row and a usual one.
+        work = batches = 0.0
+        at_once = {share.row.name: share for share in self._shares(recipe, rows)}
+        for share in self._shares(recipe, usual):
+            simulated = at_once[share.row.name]
+            each = update.flops[share.row.name] / (simulated.together * simulated.row.positions(shapes))
+            work += rounds * each * share.count * share.row.positions(shapes)
+            batches += rounds * share.batches
+        seconds = {"update": work / (flops * speed.update)}
+        if recipe.setup.shard == "full":
+            # Weights are fetched twice and gradients sent once, in halves of float32, for every batch.
+            moved = 4 * update.whole * (self._machine.count - 1) / self._machine.count
+            seconds["sharding"] = batches * moved / (1e9 * chip.link * speed.link)
+        questions = self._questions(recipe)
+        reading = writing = 0.0
+        weights = (2 if half else 4) * shapes.parameters()
+        for one, (row, count), (most, _) in zip(rollouts, usual, rows, strict=True):
+            contexts = count * questions
+            reading += row.turns * contexts * one.prefill_flops * row.prompt(shapes) / most.prompt(shapes)
+            filled = one.cache * (row.sequence(shapes) - row.reply / 2) / most.sequence(shapes)  # it grows meanwhile
+            step = max(
+                (weights + filled) / (1e9 * chip.bandwidth * speed.bandwidth),
+                one.samples * one.decode_flops / (flops * speed.prefill),
+                shapes.text.num_hidden_layers * speed.launch if self._machine.is_gpu else 0.0,
+            )
+            writing += math.ceil(contexts / one.contexts) * row.turns * row.reply * step
+        reading /= flops * speed.prefill
+        return {"read contexts": reading, "write replies": writing, **seconds}
+
+
+def _tokens(rows: Sequence[tuple[RowShape, int]], shapes: Shapes) -> Tokens:
+    return Tokens(
+        read=sum(count * row.prompt(shapes) for row, count in rows),
+        written=sum(count * row.sampled for row, count in rows),
+        trained=sum(count * row.positions(shapes) for row, count in rows),
+        separate=sum(count * row.branches * (row.sequence(shapes) - 1) for row, count in rows),
+    )

@@ -1,0 +1,112 @@
+"""A plan as plain figures: what is shown and what is written are the same."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from foveate.planning import plan as planning
+from foveate.planning.machines import GIB
+from foveate.planning.plan import Option, Plan
+
+
+def as_json(plan: Plan, recipe: str, typed: str = "") -> dict[str, Any]:
+    """All figures by name; bytes as bytes, on one device.
+
+    Args:
+        recipe: as it was named.
+        typed: settings that were given beside it, as they stand on a command line.
+    """
+    best, machine = plan.best, plan.machine
+    return {
+        "model": {
+            "name": plan.shapes.name,
+            "type": plan.shapes.config.model_type,
+            "configuration": plan.shapes.source,
+            "parameters": plan.parameters,
+        },
+        "recipe": recipe,
+        "machine": {
+            "devices": machine.count,
+            "bytes": machine.memory,
+            "chip": asdict(machine.chip),
+            "chip_assumed": machine.assumed,
+            "text": str(machine),
+        },
+        "rows": [
+            {
+                "turn": row.name,
+                "per_question": count,
+                "visual_tokens": sum(map(plan.shapes.visual_tokens, row.images)),
+                "prompt": row.prompt(plan.shapes),
+                "branches": row.branches,
+                "branch": row.branch(plan.shapes),
+                "positions": row.positions(plan.shapes),
+            }
+            for row, count in plan.rows
+        ],
+        "tokens_per_question": {"longest": asdict(plan.longest), "usual": asdict(plan.average)},
+        "questions_per_step": plan.recipe.optimisation.questions_per_step,
+        "options": [_option(option) for option in plan.options],
+        "best": _option(best) if best else None,
+        "command": _command(plan, best, recipe, typed) if best else None,
+        "vllm": _vllm(plan),
+        "assumptions": _assumptions(plan),
+    }
+
+
+def _option(option: Option) -> dict[str, Any]:
+    return {
+        "settings": list(option.flags),
+        "fits": option.fits,
+        "needed": option.needed,
+        "capacity": option.capacity,
+        "phases": [{"name": phase.name, "peak": phase.peak, "parts": phase.parts} for phase in option.phases],
+        "seconds": option.seconds | {"step": option.total_seconds},
+    }
+
+
+def _command(plan: Plan, best: Option, recipe: str, typed: str) -> str:
+    launcher = "" if plan.machine.count == 1 else f"torchrun --nproc-per-node {plan.machine.count} --no-python "
+    flags = " ".join(f"--set {flag}" for flag in best.flags)
+    words = (
+        f"{launcher}foveate train {recipe} --model {plan.shapes.name}",
+        "--data my.jsonl --out runs/my",
+        typed,
+        flags,
+    )
+    return " ".join(word for word in words if word)
+
+
+def _vllm(plan: Plan) -> dict[str, Any] | None:
+    """The share of a GPU that vLLM would be given for rollouts, in the training's own process."""
+    if not plan.machine.is_gpu:
+        return None
+    wanted = sum(plan.vllm.values()) + planning.CONTEXT
+    return {
+        **plan.vllm,
+        "share": min(0.95, -(-100 * wanted // plan.machine.memory) / 100),
+        "has_room": wanted <= 0.95 * plan.machine.memory,
+        "max_length": plan.longest_sequence,
+    }
+
+
+def _assumptions(plan: Plan) -> list[str]:
+    machine, speed, assumed = plan.machine, plan.speed, plan.assumed
+    lines = [
+        f"text of a context: {assumed.prompt_tokens} tokens; usually "
+        f"{assumed.reply_tokens or plan.recipe.rollout.max_new_tokens // 4} tokens a reply and {assumed.crops} crop(s)",
+        "memory: every reply and every number of crops at its limit",
+    ]
+    if machine.is_gpu:
+        several = f", {planning.NCCL / GIB:.0f} GiB for NCCL" if machine.count > 1 else ""
+        lines += [
+            f"allowances: {planning.FRAGMENTS:.0%} of the tensors for fragments, {planning.CONTEXT / GIB:.1f} GiB for "
+            f"the CUDA context{several}; {planning.UNREPORTED:.1%} of the memory is the driver's",
+            f"chip: {machine.chip.name}{', concluded from its memory' if machine.assumed else ''}: "
+            f"{machine.chip.bf16:g} TFLOP/s bfloat16, {machine.chip.bandwidth:g} GB/s, {machine.chip.link:g} GB/s "
+            "between devices",
+            f"reached: {speed.update:.0%} of the TFLOP/s in updates, {speed.prefill:.0%} reading contexts, "
+            f"{speed.bandwidth:.0%} of the bandwidth writing, at least {1e3 * speed.launch:.1f} ms a layer and token",
+        ]
+    return lines

@@ -1,0 +1,179 @@
+"""Plans: parameters of every family, figures that hang together, and settings that can be typed."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import pairwise
+
+import pytest
+import torch
+from tests.models import KINDS, random_vlm
+
+from foveate.bench.measure import threads
+from foveate.bench.memory import CASES, QUICK, compare
+from foveate.families import EMBEDDED, load
+from foveate.planning.ledger import Ledger
+from foveate.planning.machines import GIB, machine_of
+from foveate.planning.models import PlanError, Shapes, shapes_of
+from foveate.planning.plan import Speed, make_plan
+from foveate.planning.published import CONFIGS
+from foveate.planning.report import as_json
+from foveate.planning.simulate import simulate_update
+from foveate.planning.workload import Assumed, RowShape, batch_of, rows_of, shares_of
+from foveate.recipes import load_recipe
+
+FEW = [
+    "images.max_pixels=12544",
+    "rollout.max_new_tokens=8",
+    "rollout.group_size=2",
+    "optimisation.questions_per_step=2",
+]
+
+
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.name)
+def test_what_is_predicted_is_measured(case):
+    with threads(1):
+        row = compare(case)
+    assert abs(row.ratio - 1) < 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_predicted_of_larger_models_is_measured(case):
+    with threads(1):
+        row = compare(case)
+    assert abs(row.ratio - 1) < 0.15
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_those_of_the_real_model(kind):
+    vlm = random_vlm(kind=kind)
+    shapes = Shapes(kind, "", vlm.family.config, vlm.family.budget)
+    assert shapes.parameters() == sum(parameter.numel() for parameter in vlm.model.parameters())
+    assert shapes.multiple == vlm.family.multiple
+    assert shapes.image_token_id == vlm.family.image_token_id
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("Qwen/Qwen2.5-VL-3B-Instruct", 3.75),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", 8.29),
+        ("Qwen/Qwen2-VL-2B-Instruct", 2.21),
+        ("Qwen/Qwen3-VL-8B-Instruct", 8.77),
+        ("OpenGVLab/InternVL3-8B-hf", 7.94),
+    ],
+)
+def test_published_shapes_have_the_published_number_of_parameters(name, billions):
+    assert round(shapes_of(name).parameters() / 1e9, 2) == billions
+    assert name in CONFIGS
+
+
+def test_the_embedded_model_is_known_as_it_is_loaded():
+    shapes, vlm = shapes_of(EMBEDDED), load(EMBEDDED)
+    assert shapes.budget == vlm.family.budget
+    assert shapes.parameters() == sum(parameter.numel() for parameter in vlm.model.parameters())
+
+
+@pytest.mark.parametrize("written", ["8x", "0x80GB", "eight", "80", "2xH100000", ""])
+def test_machines_that_are_none(written):
+    with pytest.raises(PlanError, match="8x80GB"):
+        machine_of(written)
+
+
+def test_machines():
+    assert (machine_of("8x80GB").count, machine_of("8x80GB").memory) == (8, 80 * GIB)
+    assert machine_of("h100").count == 1
+    assert not machine_of("2xH100").assumed
+    assert not machine_of("cpu").is_gpu
+
+
+def test_a_model_without_a_configuration(tmp_path):
+    with pytest.raises(PlanError, match=r"config\.json"):
+        shapes_of(str(tmp_path))
+    with pytest.raises(PlanError, match="no folder"):
+        shapes_of(str(tmp_path / "nothing"))
+    with pytest.raises(PlanError, match="cannot be had"):
+        shapes_of("nobody/has-this")
+
+
+def test_a_ledger_counts_what_is_alive():
+    ledger = Ledger()
+    with ledger:
+        first = torch.empty(2_000_000)
+        second = first.view(1000, 2000) @ torch.empty(2000, 1500)
+        del first
+    assert ledger.held == 4 * 1_500_000
+    assert ledger.peak == 4 * (2_000_000 + 3_000_000 + 1_500_000)
+    assert ledger.flops == 2 * 1000 * 2000 * 1500
+    del second
+    assert ledger.held == 0
+
+
+def needs(*settings: str, grid=(4, 4), reply=16, branches=4):
+    shapes, recipe = shapes_of(EMBEDDED), load_recipe("grpo", ["objective.beta=0", *settings])
+    row = RowShape("question", (grid,), 12, branches, reply)
+    return simulate_update(shapes, recipe, shares_of([(row, 1)], shapes, 1, 16_384), gpu=True)
+
+
+def test_more_tokens_never_need_less():
+    least = needs()
+    assert least.peak < needs(reply=64).peak
+    assert least.peak < needs(branches=16).peak
+    assert least.peak < needs(grid=(16, 16)).peak
+    assert (
+        needs(reply=256, branches=8).passing > needs("setup.gradient_checkpointing=true", reply=256, branches=8).passing
+    )
+
+
+def test_states_and_gradients_are_those_of_adamw():
+    update = needs()
+    assert update.gradients == 4 * shapes_of(EMBEDDED).parameters()
+    assert abs(update.states - 2 * update.gradients) < 10_000  # and a count of steps for each weight
+    assert update.weights >= update.gradients
+    assert update.reference == 0
+
+
+def test_rows_are_as_long_as_the_recipe_lets_them_be():
+    shapes, recipe = shapes_of(EMBEDDED), load_recipe("mgpo", ["rollout.max_new_tokens=32", "images.max_pixels=12544"])
+    [(row, count)] = rows_of(recipe, shapes, Assumed(prompt_tokens=10), longest=True)
+    assert (count, row.branches, row.prompt(shapes)) == (1, 8, 10 + 16)
+    assert row.branch(shapes) == 32 + 5 + 16 + 32
+    [share] = shares_of([(row, 1)], shapes, 1, 16_384)
+    batch = batch_of(share, shapes)
+    assert batch.input_ids_BT.shape == (1, row.positions(shapes))
+    assert int(batch.keep_BK.sum()) == row.sampled
+    assert int((batch.input_ids_BT == shapes.image_token_id).sum()) == shapes.features_in(batch.images)
+
+
+@pytest.fixture(scope="module")
+def plan():
+    recipe = load_recipe("hart", FEW)
+    return make_plan(shapes_of(EMBEDDED), recipe, machine_of("4x24GB"), assumed=Assumed(), speed=Speed())
+
+
+def test_what_fits_is_below_the_capacity(plan):
+    assert plan.best is plan.options[0]
+    for option in plan.options:
+        assert option.fits == (option.needed <= option.capacity < plan.machine.memory)
+        assert all(phase.peak <= option.needed for phase in option.phases)
+
+
+def test_sharding_divides(plan):
+    def lasting(shard):
+        [option] = [
+            o
+            for o in plan.options
+            if o.full and o.recipe.setup.shard == shard and not o.recipe.setup.gradient_checkpointing
+        ]
+        return option.phases[2].parts
+
+    whole, part = lasting("none"), lasting("full")
+    assert all(part[name] == whole[name] // 4 for name in whole)
+
+
+def test_the_settings_that_are_advised_can_be_typed(plan):
+    command = shlex.split(as_json(plan, "hart", " ".join(f"--set {one}" for one in FEW))["command"])
+    assert command[:3] == ["torchrun", "--nproc-per-node", "4"]
+    settings = [word for before, word in pairwise(command) if before == "--set"]
+    assert load_recipe("hart", settings) == plan.best.recipe
