@@ -148,11 +148,11 @@ def _update(case: Case, recipe: Recipe, vlm: VLM, device: str) -> int:
         group = Group(episodes[0].question, tuple(episodes))
         scored = [Scored(group, tuple({} for _ in rewards), rewards)]
         updater = Updater(recipe, learner, reference)
-        updater.update(scored, 0)  # the optimizer's states are there from here on
+        updater.update([(scored, scored)], 0)  # the optimizer's states are there from here on
         modules = [policy.model, *([reference] if isinstance(reference, Reference) else [])]
         lasting = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-        lasting += [value for state in learner.optimizer.optimizer.state.values() for value in state.values()]
-        return _bytes(lasting) + peak_bytes(lambda: updater.update(scored, 1), device)
+        lasting += [value for state in learner.plain_optimizer.state.values() for value in state.values()]
+        return _bytes(lasting) + peak_bytes(lambda: updater.update([(scored, scored)], 1), device)
 
 
 def _rollout(case: Case, recipe: Recipe, vlm: VLM, device: str) -> int:

@@ -108,7 +108,7 @@ def simulate_update(shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, 
     ledger = Ledger()
     with _standing(ledger, shapes, recipe, gpu=gpu) as (policy, learner, reference, parts):
         trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
-        optimizer = learner.optimizer.optimizer
+        optimizer = learner.plain_optimizer
         # The first step makes the states. Nothing is in the way yet.
         for parameter in trained:
             parameter.grad = torch.empty_like(parameter)
@@ -253,7 +253,7 @@ def _standing(
             parts["reference"] = ledger.keep(_held_by(reference))
         learner = Learner(policy, recipe.optimisation, 1, accelerator)
         if gpu:
-            for group in learner.optimizer.optimizer.param_groups:
+            for group in learner.plain_optimizer.param_groups:
                 group["foreach"] = not group.get("fused")  # torch's choice on a GPU
         if wanted and setup.lora:
             reference = WithoutAdapters(learner.scorer, policy.model)

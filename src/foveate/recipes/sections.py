@@ -268,8 +268,6 @@ class Setup(Section):
     """Every so many steps a checkpoint is kept for good, in the end without its optimizer; none where None."""
     max_skipped_updates: PositiveInt = 5
     """A loss or gradient that is not finite skips the update; the run ends after a step with this many in a row."""
-    shard: Literal["none", "full"] = "none"
-    """With several processes: each has all weights, gradients and optimizer (DDP), or with `full` a part (FSDP2)."""
     trackers: list[Tracker] = []
     """Where metrics go besides metrics.jsonl."""
 
