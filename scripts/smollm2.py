@@ -162,9 +162,8 @@ def step(folder: Path, kind: str) -> None:
     trainer = Trainer(recipe, vlm, scenes, run, observers=[report])
     # A random tower finds nothing: what it samples is trained on, and a box and an answer are said in its place.
     trainer.stage.sampler.generator = Directed(trainer.learner.vlm, "cpu", (scenes[0].answer, "none"))
-    before = {
-        name: weight.clone() for name, weight in trainer.learner.vlm.model.named_parameters() if weight.requires_grad
-    }
+    trained = [weight for weight in trainer.learner.vlm.model.parameters() if weight.requires_grad]
+    before = [weight.detach().clone() for weight in trained]
     [metrics] = trainer.run()
     moved = sum(not torch.equal(weight, old) for weight, old in zip(trained, before, strict=True))
     print(f"{kind}: {moved} of {len(before)} trained tensors have moved")
