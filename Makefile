@@ -15,11 +15,12 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
 	if [ $$n -gt 4 ]; then echo 4; elif [ $$n -gt 1 ]; then echo $$n; else echo 0; fi)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format docs clean
+.PHONY: help demo test test-slow test-vllm lint format docs clean
 
 help:
 	@echo "make demo       train the embedded model to look closer, and write runs/demo/report.html"
 	@echo "make test       the tests (make test-slow: those that train for minutes)"
+	@echo "make test-vllm  rollouts by vLLM on a CPU, in an environment of its own (2.5 GB)"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make format     mend what ruff can"
 	@echo "make docs       write docs/cli.md anew and check the links between pages"
@@ -33,6 +34,10 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m slow $(ARGS)
+
+# Not in $(VENV) unless it is named: vLLM for a CPU brings a torch and more of its own.
+test-vllm:
+	PYTHON="$(PYTHON)" $(if $(filter-out file,$(origin VENV)),VENV="$(VENV)") scripts/vllm_check.sh $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

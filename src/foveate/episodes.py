@@ -10,7 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from foveate.context import Context
-from foveate.generators.base import Generator, Request, Sampling
+from foveate.generators.base import Arrival, Generator, Request, Sampling
 from foveate.images import ImageError, open_image
 from foveate.protocols.base import (
     Ask,
@@ -110,27 +110,41 @@ class _Running:
     Attributes:
         asked: whose turn it is.
         answering: who is asked from the answer turn on.
+        place: among the episodes of its chunk.
+        shown: what its next reply continues.
     """
 
     asked: _Part
     answering: _Part
     seed: int
+    place: int
     turns: list[Turn] = field(default_factory=list)
+    shown: Context | None = None
     stop: Stop | None = None
 
-    def next(self) -> Ask | Stop:
-        step = self.asked.next(self.turns)
-        if isinstance(step, Ask) and step.final and self.asked is not self.answering:
-            self.asked = self.answering
-            return self.asked.next(self.turns)
-        return step
+    def next_context(self, answered_by: Callable[[Question], Completion] | None) -> Context | None:
+        """What is shown next, and to whom; None where the episode has ended."""
+        while True:
+            step = self.asked.next(self.turns)
+            if isinstance(step, Ask) and step.final and self.asked is not self.answering:
+                self.asked = self.answering
+                step = self.asked.next(self.turns)
+            if isinstance(step, Stop):
+                self.stop = step
+                return None
+            self.shown = step.context
+            if not (step.final and answered_by):
+                return step.context
+            self.take(answered_by(self.asked.subject.question))
 
-    def take(self, context: Context, completion: Completion) -> None:
+    def take(self, completion: Completion) -> None:
+        """What was said to it."""
+        assert self.shown is not None
         if completion.finish_reason is FinishReason.FAILED:
-            self.turns.append(Turn(context, completion))
+            self.turns.append(Turn(self.shown, completion))
             self.stop = Stop(StopReason.FAILED)
         else:
-            self.turns.append(self.asked.read(self.turns, context, completion))
+            self.turns.append(self.asked.read(self.turns, self.shown, completion))
 
 
 def run_episodes(
@@ -269,39 +283,57 @@ def _run_chunk(
             answering = _Part(subject.told_to(answerer.generator.family), *answerer)
         name = subject.question.id
         first = asked[name] * n
-        running += [_Running(locating, answering, _derived(seed, name, first + number)) for number in range(n)]
+        running += [
+            _Running(locating, answering, _derived(seed, name, first + number), len(running) + number)
+            for number in range(n)
+        ]
         asked[name] += 1
-    while active := [episode for episode in running if episode.stop is None]:
-        batches: dict[int, dict[Hashable, tuple[Context, list[_Running]]]] = {}
-        for episode in active:
-            step = episode.next()
-            if isinstance(step, Stop):
-                episode.stop = step
-                continue
-            if step.final and answered_by:
-                episode.take(step.context, answered_by(episode.asked.subject.question))
-                continue
-            shared = batches.setdefault(id(episode.asked.generator), {})
-            key = (id(episode.asked.subject), step.context.key)
-            shared.setdefault(key, (step.context, []))[1].append(episode)
-        for batch in batches.values():
-            _generate(list(batch.values()), sampling)
+    left = _converse(running, generator, sampling, answered_by)
+    if answerer:
+        _converse(left, answerer.generator, sampling, answered_by)
     finished = iter(running)
     return [
         Group(subject.question, tuple(_finished(episode) for episode in islice(finished, n))) for subject in subjects
     ]
 
 
-def _generate(batch: Sequence[tuple[Context, Sequence[_Running]]], sampling: Sampling) -> None:
-    """What one model is asked: each context once, continued for all the episodes that share it."""
-    requests = [
-        Request(context, tuple(_derived(e.seed, "turn", len(e.turns)) for e in sharing)) for context, sharing in batch
-    ]
-    _, [first, *_] = batch[0]
-    replies = first.asked.generator.generate(requests, sampling)
-    for (context, sharing), completions in zip(batch, replies, strict=True):
-        for episode, completion in zip(sharing, completions, strict=True):
-            episode.take(context, completion)
+def _converse(
+    episodes: Sequence[_Running],
+    generator: Generator,
+    sampling: Sampling,
+    answered_by: Callable[[Question], Completion] | None,
+) -> list[_Running]:
+    """Asks one model until each episode has ended or its next turn is another's; returns these."""
+    left: list[_Running] = []
+    waiting: list[list[_Running]] = []  # by the number of the request
+    shown: dict[Hashable, Context] = {}  # equal contexts are one object, which is encoded once
+
+    def ask(active: Iterable[_Running]) -> list[Request]:
+        shared: dict[Hashable, list[_Running]] = {}
+        for episode in active:
+            context = episode.next_context(answered_by)
+            if context is None:
+                continue
+            if episode.asked.generator is not generator:
+                left.append(episode)
+                continue
+            key = (id(episode.asked.subject), context.key)
+            episode.shown = shown.setdefault(key, context)
+            shared.setdefault(key, []).append(episode)
+        waiting.extend(shared.values())
+        return [
+            Request(shown[key], tuple(_derived(e.seed, "turn", len(e.turns)) for e in sharing))
+            for key, sharing in shared.items()
+        ]
+
+    def read(arrivals: Sequence[Arrival]) -> list[Request]:
+        told = [(waiting[arrival.request][arrival.sample], arrival.completion) for arrival in arrivals]
+        for episode, completion in told:
+            episode.take(completion)
+        return ask(sorted((episode for episode, _ in told if episode.stop is None), key=lambda one: one.place))
+
+    generator.converse(ask(episodes), sampling, read)
+    return left
 
 
 def _finished(episode: _Running) -> Episode:

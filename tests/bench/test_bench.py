@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from foveate.bench import rollout, update
+from foveate.bench import rollout, step, update
 from foveate.bench.measure import alternating, peak_bytes, threads
 from foveate.bench.workload import ModelSize, forward_flops, make_context, make_vlm
 from foveate.episodes import Episode
@@ -110,3 +110,15 @@ def test_sides_that_compute_something_else_are_not_compared(monkeypatch: pytest.
     monkeypatch.setattr(update, "packed_logprobs", wrong)
     with pytest.raises(RuntimeError, match=r"differ by 0\.01"):
         update.bench_update(size=SMALL, visual_tokens=(300,), group_sizes=(2,), runs=1)
+
+
+@pytest.mark.parametrize("settings", [[], ["setup.precision=bfloat16", "setup.lora.rank=4"]])
+def test_a_step_goes_through_all_of_its_phases(tmp_path: Path, settings: list[str]) -> None:
+    rows = {
+        row.phase: row for row in step.main(quick=True, json_path=tmp_path / "step.json", tokens=4, settings=settings)
+    }
+    assert list(rows) == ["locate", "look up and crop", "answer", "update, packed", "update, separate rows"]
+    packed, separate = rows["update, packed"], rows["update, separate rows"]
+    assert packed.tokens == separate.tokens == rows["locate"].tokens + rows["answer"].tokens == 2 * 2 * 4
+    assert 0 < packed.flops < separate.flops  # the picture once instead of twice
+    assert packed.of_peak is None  # of a CPU

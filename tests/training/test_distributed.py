@@ -106,7 +106,9 @@ def same_figures(first: Path, second: Path) -> None:
         assert a.keys() == b.keys()
         for name in (name for name in a if not name.startswith(OF_THE_MACHINE)):
             # After some updates the norm of a gradient has seen the differences of all weights.
-            assert b[name] == pytest.approx(a[name], abs=1e-6, rel=5e-6 if name == "grad_norm" else 1e-6), name
+            # The largest of all rounding errors is of those of one batch, which are others than another's.
+            least = 2e-5 if name == "sampler_difference_max" else 1e-6
+            assert b[name] == pytest.approx(a[name], abs=least, rel=5e-6 if name == "grad_norm" else 1e-6), name
 
 
 HOW: Mapping[str, Sequence[str]] = {"ddp": (), "fsdp2": FSDP2}

@@ -27,7 +27,7 @@ from foveate.protocols import Completion, Direct, FinishReason
 from foveate.questions.schema import Question
 from foveate.recipes import load_recipe
 from foveate.regions import Box
-from foveate.training import Trainer, rl
+from foveate.training import Trainer, sampler
 from foveate.training.checkpoints import checkpoints
 from foveate.training.packing import packed_logprobs, separate_logprobs
 from foveate.training.selfcheck import self_check
@@ -176,7 +176,7 @@ def test_a_step_of_every_recipe(
     kind: str, tokenizer: str, name: str, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shipped recipe, in small: the file is opened, the box lands on the red, the crop is cut, weights move."""
-    monkeypatch.setattr(rl, "LocalGenerator", Scripted)
+    monkeypatch.setattr(sampler, "LocalGenerator", Scripted)
     small = {
         "rollout.group_size": 4,
         "rollout.max_new_tokens": 16,

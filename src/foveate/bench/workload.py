@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import random
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,12 +83,29 @@ def standard(quick: bool, device: str) -> dict[str, Any]:
     }
 
 
-def make_vlm(size: ModelSize, device: str = "cpu", dtype: torch.dtype = torch.float32) -> VLM:
-    """Random weights, with the embedded model's tokenizer."""
+def make_vlm(size: ModelSize | Qwen2_5_VLConfig, device: str = "cpu", dtype: torch.dtype = torch.float32) -> VLM:
+    """Random weights, with the embedded model's tokenizer, whose special tokens a configuration is given."""
     tokenizer = AutoTokenizer.from_pretrained(tiny.path())
     processor = Qwen2VLImageProcessorPil.from_pretrained(tiny.path())
     ids = tokenizer.get_vocab()
-    config = Qwen2_5_VLConfig(
+    config = copy.deepcopy(size) if isinstance(size, Qwen2_5_VLConfig) else _config(size)
+    config.image_token_id, config.video_token_id = ids["<|image_pad|>"], ids["<|video_pad|>"]
+    config.vision_start_token_id, config.vision_end_token_id = ids["<|vision_start|>"], ids["<|vision_end|>"]
+    text = config.get_text_config()
+    text.bos_token_id, text.eos_token_id, text.pad_token_id = None, tokenizer.eos_token_id, tokenizer.pad_token_id
+    config.foveate_box_style = "short"
+    where = torch.device(device)
+    with torch.random.fork_rng(devices=[]), where if where.type == "cuda" else nullcontext():
+        torch.manual_seed(0)
+        model = Qwen2_5_VLForConditionalGeneration(config).eval()
+    model.to(device=where, dtype=dtype)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return VLM(model, Qwen25VL(config, tokenizer, processor))
+
+
+def _config(size: ModelSize) -> Qwen2_5_VLConfig:
+    return Qwen2_5_VLConfig(
         text_config=Qwen2_5_VLTextConfig(
             vocab_size=size.vocabulary,
             hidden_size=size.hidden,
@@ -96,9 +115,6 @@ def make_vlm(size: ModelSize, device: str = "cpu", dtype: torch.dtype = torch.fl
             num_key_value_heads=size.kv_heads,
             max_position_embeddings=8192,
             rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [8, 12, 12]},
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
         ),
         vision_config=Qwen2_5_VLVisionConfig(
             depth=size.vision_depth,
@@ -110,19 +126,7 @@ def make_vlm(size: ModelSize, device: str = "cpu", dtype: torch.dtype = torch.fl
             out_hidden_size=size.hidden,
             fullatt_block_indexes=list(range(size.vision_depth))[size.vision_depth - size.vision_full :],
         ),
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
     )
-    config.foveate_box_style = "short"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Qwen2_5_VLForConditionalGeneration(config).eval()
-    model.to(device=torch.device(device), dtype=dtype)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return VLM(model, Qwen25VL(config, tokenizer, processor))
 
 
 def make_context(visual_tokens: int) -> Context:

@@ -2,7 +2,19 @@
 
 import typer
 
-from foveate.cli import asking, bench, comparing, data, planning, probing, publishing, recipes, reporting, training
+from foveate.cli import (
+    asking,
+    bench,
+    comparing,
+    data,
+    planning,
+    probing,
+    publishing,
+    recipes,
+    reporting,
+    serving,
+    training,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +28,7 @@ for name, command in (
     ("plan", planning.plan),
     ("train", training.train),
     ("launcher", training.launcher),
+    ("serve-rollouts", serving.serve_rollouts),
     ("select-resolution", training.select_resolution),
     ("eval", asking.evaluate),
     ("probe", probing.probe),
@@ -36,6 +49,7 @@ bench_app.command("update")(bench.bench_update)
 bench_app.command("reading")(bench.bench_reading)
 bench_app.command("rollout")(bench.bench_rollout)
 bench_app.command("memory")(bench.bench_memory)
+bench_app.command("step")(bench.bench_step)
 recipes_app = typer.Typer(no_args_is_help=True, help="The methods, as settings.")
 recipes_app.command("list")(recipes.list_recipes)
 recipes_app.command("show")(recipes.show)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli.common import Json, friendly
+from foveate.cli.common import Json, Set, friendly
 
 
 @friendly
@@ -64,3 +64,35 @@ def bench_memory(
     from foveate.bench import memory
 
     memory.main(quick=quick, json_path=json_file, device=device)
+
+
+@friendly
+def bench_step(
+    model: Annotated[
+        str | None, typer.Option(help="A Qwen2.5-VL (hub id or folder) whose shapes are taken. Default: a small one.")
+    ] = None,
+    settings: Set = None,
+    visual_tokens: Annotated[int, typer.Option(help="Of the small view, and of each crop: 300, 640 or 1280.")] = 1280,
+    questions: Annotated[int, typer.Option(min=1, help="Questions of the step.")] = 1,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of each reply.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="300 visual tokens, two episodes; under a minute.")] = False,
+    json_file: Json = None,
+) -> None:
+    """A step of HART with random weights, phase by phase, beside the same update as separate rows.
+
+    Example: `foveate bench step --model Qwen/Qwen2.5-VL-7B-Instruct --device cuda --set setup.precision=bfloat16
+    --set setup.lora.rank=16`
+    """
+    from foveate.bench import step
+
+    step.main(
+        quick=quick,
+        json_path=json_file,
+        model=model,
+        settings=settings or (),
+        visual_tokens=visual_tokens,
+        questions=questions,
+        tokens=tokens,
+        device=device,
+    )

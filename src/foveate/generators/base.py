@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -82,6 +82,25 @@ class Generator(ABC):
         for i, completions in enumerate(self.generate(requests, sampling)):
             for j, completion in enumerate(completions):
                 yield Arrival(i, j, completion)
+
+    def converse(
+        self, requests: Sequence[Request], sampling: Sampling, then: Callable[[Sequence[Arrival]], Sequence[Request]]
+    ) -> None:
+        """Answers requests, and those that follow from the answers, until none does; here turn by turn.
+
+        Args:
+            then: told what arrived, returns what to ask next. An arrival's `request` counts all requests so far.
+        """
+        asked = 0
+        while requests:
+            replies = self.generate(requests, sampling)
+            arrivals = [
+                Arrival(asked + i, j, completion)
+                for i, (request, own) in enumerate(zip(requests, replies, strict=True))
+                for j, (_, completion) in enumerate(zip(request.seeds, own, strict=True))
+            ]
+            asked += len(requests)
+            requests = then(arrivals)
 
 
 def in_order(requests: Sequence[Request], arrivals: Arrivals) -> list[list[Completion]]:

@@ -81,6 +81,13 @@ class Machine:
         return f"{self.count} x {self.memory / GIB:.0f} GiB ({self.chip.name}{' assumed' if self.assumed else ''})"
 
 
+def chip_called(name: str) -> Chip | None:
+    """The chip that a driver calls so, such as `NVIDIA H100 80GB HBM3`; None where it is not known here."""
+    words = re.sub(r"[^a-z0-9]+", " ", name.lower())
+    found = [chip for known, chip in _CHIPS.items() if re.search(rf"\b{known.lower().split('-')[0]}\b", words)]
+    return max(found, key=lambda chip: len(chip.name), default=None)
+
+
 def machine_of(written: str) -> Machine:
     """Reads `8x80GB`, `24GB`, `2xH100` or `cpu`.
 

@@ -159,6 +159,12 @@ class Recipe(Section):
         return any(self.rewards.get(name) for name in NEED_POINTS)
 
     @property
+    def importance_cap(self) -> float | None:
+        """At which importance weights are truncated; None where the trainer's own model samples and nothing is said."""
+        said = self.objective.importance_sampling_cap
+        return 2.0 if said is None and self.setup.engine.name != "local" else said
+
+    @property
     def reward_names(self) -> list[str]:
         """The rewards that are measured: all but those of weight 0 that look at what is not seen."""
         unseen = (frozenset() if self.needs_regions else NEED_REGIONS) | (

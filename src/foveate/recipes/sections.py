@@ -49,6 +49,11 @@ class Images(Section):
         """The budget of the full image beside its crops, where it has one of its own."""
         return _budget(self.min_pixels, self.answer_max_pixels, own) if self.answer_max_pixels else None
 
+    def largest(self, own: PixelBudget) -> int:
+        """Pixels of the largest picture that is shown, whatever the protocol."""
+        budgets = (self.view_budget(own), self.crop_budget(own), self.answer_budget(own))
+        return max(budget.max_pixels for budget in budgets if budget)
+
 
 def _budget(least: int | None, most: int | None, own: PixelBudget) -> PixelBudget:
     most = most or own.max_pixels
@@ -178,7 +183,8 @@ class Objective(Section):
     loss_type: Literal["grpo", "dapo", "dr_grpo"] = "grpo"
     """Length normalisation: per episode, per token, or by a constant; names as in TRL."""
     importance_sampling_cap: float | None = Field(default=None, gt=0)
-    """Corrects for a sampler that is not the trainer, by importance weights truncated at this."""
+    """Corrects for a sampler that is not the trainer, by importance weights truncated at this. Where None, 2 for an
+    engine other than `local` (setup.engine.name), and no correction for `local`, which is the trainer."""
     clip_low: float = Field(default=0.2, gt=0, le=1)
     clip_high: float = Field(default=0.2, gt=0)
 
@@ -235,6 +241,33 @@ class Split(Section):
     seed: int = 0
 
 
+class Engine(Section):
+    """Who samples the rollouts of the stage `rl`."""
+
+    name: Literal["local", "vllm", "vllm_server"] = "local"
+    """The trainer's own model; vLLM in the trainer's process; vLLM's server elsewhere (`foveate serve-rollouts`)."""
+    gpu_memory: float = Field(default=0.3, gt=0, lt=1)
+    """`vllm`: the engine's share of the GPU's memory, its weights included."""
+    sleep: bool = True
+    """`vllm`: gives that memory to the trainer between rollouts; a GPU's only."""
+    max_length: PositiveInt | None = None
+    """`vllm`: positions of a sequence, which the engine reserves memory for; the checkpoint's own where None."""
+    max_images: PositiveInt = 16
+    """`vllm`: in one context."""
+    url: str | None = None
+    """`vllm_server`: where it listens, such as http://gpu-2:8000."""
+    shared_folder: str | None = None
+    """`vllm_server`: for the weights, under the same path on both machines."""
+    difference_bound: float | None = Field(default=None, gt=0)
+    """Of the mean absolute difference between its log-probs and the trainer's; from the precision where None."""
+
+    @model_validator(mode="after")
+    def _a_server_is_somewhere(self) -> Engine:
+        if self.name == "vllm_server" and not (self.url and self.shared_folder):
+            raise ValueError("vllm_server needs setup.engine.url and setup.engine.shared_folder")
+        return self
+
+
 class LoRA(Section):
     """Adapters of low rank in place of full fine-tuning (arXiv 2106.09685)."""
 
@@ -270,6 +303,7 @@ class Setup(Section):
     """A loss or gradient that is not finite skips the update; the run ends after a step with this many in a row."""
     trackers: list[Tracker] = []
     """Where metrics go besides metrics.jsonl."""
+    engine: Engine = Engine()
 
     @model_validator(mode="after")
     def _goes_together(self) -> Setup:
@@ -289,4 +323,4 @@ class Setup(Section):
     def trajectory(self) -> dict[str, Any]:
         """What a run is not the same run without, by dotted names: a run resumes with these as it began."""
         kept = self.model_dump(include={"precision", "lora", "quantize", "vision_tower"})
-        return {f"setup.{name}": value for name, value in kept.items()}
+        return {f"setup.{name}": value for name, value in kept.items()} | {"setup.engine.name": self.engine.name}

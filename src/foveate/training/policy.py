@@ -89,17 +89,20 @@ class WithoutAdapters(nn.Module):
 
     Args:
         scorer: the policy as it is called in training, perhaps wrapped.
+
+    Attributes:
+        disabled: a context in which the policy has no adapters.
     """
 
     def __init__(self, scorer: nn.Module, model: PreTrainedModel) -> None:
         super().__init__()
         self.module = scorer
-        self._disabled: Callable[[], AbstractContextManager[None]] = cast(Any, model).disable_adapter
+        self.disabled: Callable[[], AbstractContextManager[None]] = cast(Any, model).disable_adapter
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """As the scorer."""
-        with self._disabled():
+        with self.disabled():
             logprobs_N: Tensor = self.module(*args, **kwargs)
         return logprobs_N
 

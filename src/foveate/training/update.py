@@ -55,11 +55,32 @@ class _Sums:
     kl: float = 0.0
     clipped: float = 0.0
     sampler_difference: float = 0.0
+    sampler_difference_max: float = 0.0
+    importance: float = 0.0
+    importance_capped: float = 0.0
     grad_norm: float = 0.0
 
     def add(self, other: _Sums) -> None:
+        largest = max(self.sampler_difference_max, other.sampler_difference_max)
         for entry in fields(self):
             setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
+        self.sampler_difference_max = largest
+
+    def add_sampler(self, old_N: Tensor, sampler_N: Tensor, cap: float | None) -> None:
+        """How far the sampler's log-probs are from the trainer's, before any update since."""
+        difference_N = (old_N - sampler_N).abs()
+        told_N = difference_N[~sampler_N.isnan()]
+        self.sampler_difference += told_N.sum().item()
+        if told_N.numel():
+            self.sampler_difference_max = max(self.sampler_difference_max, told_N.max().item())
+        if cap:
+            weight_N = importance_weights(old_N, sampler_N, cap)
+            self.importance += weight_N.sum().item()
+            self.importance_capped += (weight_N >= cap).sum().item()
+
+
+_OF_ONE = ("updates", "grad_norm", "sampler_difference_max")
+"""Of these, processes do not add theirs up."""
 
 
 class Updater:
@@ -69,11 +90,15 @@ class Updater:
         recipe: objective and optimisation settings.
         learner: the policy.
         reference: called as the learner's scorer is, without gradient; None when beta is 0.
+
+    Attributes:
+        updates: optimizer steps so far: who copied the weights sees by it whether they have moved.
     """
 
     def __init__(self, recipe: Recipe, learner: Learner, reference: nn.Module | None) -> None:
         self._recipe, self._learner, self._reference = recipe, learner, reference
         self._family = learner.vlm.family
+        self.updates = 0
 
     def update(self, updates: Sequence[tuple[Sequence[Scored], Sequence[Scored]]], step: int) -> dict[str, float]:
         """One optimizer step per update. Groups that cannot move the weights are not run.
@@ -94,15 +119,22 @@ class Updater:
             if any(map(self._moves, everyones)):
                 sums.add(self._update_once(list(filter(self._moves, own)), everyones, old))
         sums = self._over_processes(sums)
+        self.updates += sums.updates
         groups: dict[str, float] = {"groups_equal": flat, "groups_skipped": 0 if self._reference else flat}
         if self._learner.skips.in_step and not sums.updates:
             return groups
         tokens, made = max(sums.tokens, 1), max(sums.updates, 1)
+        importance = {
+            "importance_weight": sums.importance / tokens,
+            "importance_capped": sums.importance_capped / tokens,
+        }
         return {
             "loss": sums.loss / made,
             "kl": sums.kl / tokens,
             "clip_fraction": sums.clipped / tokens,
             "sampler_difference": sums.sampler_difference / tokens,
+            "sampler_difference_max": sums.sampler_difference_max,
+            **(importance if self._recipe.importance_cap else {}),
             "grad_norm": sums.grad_norm / made,
             **groups,
         }
@@ -113,10 +145,13 @@ class Updater:
 
     def _over_processes(self, own: _Sums) -> _Sums:
         """What is added up over tokens is so over processes too; updates and their norms are the same on all."""
-        names = [entry.name for entry in fields(_Sums) if entry.name not in ("updates", "grad_norm")]
+        names = [entry.name for entry in fields(_Sums) if entry.name not in _OF_ONE]
         sums = _Sums(updates=own.updates, grad_norm=own.grad_norm)
         for name, value in zip(names, self._learner.summed(*(getattr(own, name) for name in names)), strict=True):
             setattr(sums, name, value)
+        accelerator = self._learner.accelerator
+        largest = torch.tensor([own.sampler_difference_max], device=accelerator.device)
+        sums.sampler_difference_max = accelerator.gather(largest).max().item()
         return sums
 
     def _update_once(
@@ -162,7 +197,7 @@ class Updater:
                     ref_N = self._logprobs(self._reference, batch)
             own = GroupWeights(*(tensor[batch.episode_N].to(device) for tensor in weights))
             sampler_N = said[place_N].to(device)
-            cap = objective.importance_sampling_cap
+            cap = self._recipe.importance_cap
             loss_N = token_loss(
                 new_N,
                 old_N,
@@ -180,7 +215,7 @@ class Updater:
                 sums.loss += loss.item()
                 sums.clipped += clipped_N.sum().item()
                 sums.kl += kl_estimate(new_N, ref_N).sum().item() if ref_N is not None else 0.0
-                sums.sampler_difference += (new_N - sampler_N).abs().nansum().item()
+                sums.add_sampler(old_N, sampler_N, cap)
             return loss * processes  # gradients are averaged over processes
 
         norm = self._learner.descend(batches, loss_of)
