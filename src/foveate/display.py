@@ -198,15 +198,24 @@ def plan_tables(figures: Mapping[str, Any]) -> Group:
         command = re.sub(r" (?=--(?:data|set) )", " \\\\\n    ", figures["command"])
         parts += ["", _plan_phases(best), "", "To run it:", f"  {escape(command)}"]
     if figures["vllm"]:
-        vllm = figures["vllm"]
-        room = "" if vllm["has_room"] else ", which is more than there is"
-        parts += [
-            "",
-            f"vLLM in the training's process would want {_gib(vllm['weights'])} for weights and {_gib(vllm['cache'])} "
-            f"for caches: {vllm['share']:.0%} of a device{room}; its longest sequence is {vllm['max_length']:,} tokens",
-        ]
+        parts += ["", _plan_vllm(figures["vllm"])]
     parts += ["", *(f"[dim]assumed: {escape(line)}[/dim]" for line in figures["assumptions"])]
     return Group(*parts)
+
+
+def _plan_vllm(vllm: Mapping[str, Any]) -> str:
+    wants = (
+        f"{_gib(vllm['weights'])} of weights and {_gib(vllm['cache'])} of caches for all samples at once, "
+        f"{vllm['share']:.0%} of a device"
+    )
+    length = f"longest sequence: {vllm['max_length']} tokens (setup.engine.max_length)"
+    if vllm["set"] is not None:
+        return f"vLLM has setup.engine.gpu_memory={vllm['set']:g} of the device; it could use {wants}; {length}"
+    if vllm["beside_the_training"]:
+        return (
+            f"vLLM beside the training (setup.engine.name=vllm) could use {wants} (setup.engine.gpu_memory); {length}"
+        )
+    return f"vLLM on a device of its own (setup.engine.name=vllm_server, setup.shard=none) could use {wants}; {length}"
 
 
 def _plan_rows(rows: Sequence[Mapping[str, Any]]) -> Table:

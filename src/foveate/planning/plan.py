@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from foveate.planning.machines import GIB, Machine
-from foveate.planning.models import Shapes
+from foveate.planning.models import PlanError, Shapes
 from foveate.planning.simulate import Rollout, Update, simulate_rollout, simulate_update
 from foveate.planning.workload import Assumed, RowShape, Share, rows_of, shares_of
 from foveate.recipes import Recipe
@@ -20,6 +20,9 @@ FRAGMENTS = 0.06
 """Of the tensors, on a GPU: what its caching allocator cannot use, rounding and splitting blocks."""
 UNREPORTED = 0.015
 """Of a GPU's nominal memory: what its driver and error correction keep."""
+_ENGINE = "vLLM"
+CPU_CACHE = GIB
+"""What vLLM reserves for caches on a CPU, unless VLLM_CPU_KVCACHE_SPACE says otherwise."""
 FREE_ON_CPU = 0.2
 """Of a CPU's memory: for the process, the data, and everything else that runs."""
 
@@ -51,6 +54,11 @@ class Phase:
     name: str
     parts: dict[str, int]
     peak: int
+
+    @property
+    def engine(self) -> int:
+        """Of which vLLM manages itself."""
+        return self.parts.get(_ENGINE, 0)
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,15 @@ def make_plan(
 
     Args:
         on_progress: is told which settings are looked at next.
+
+    Raises:
+        PlanError: the recipe cannot be run on these devices.
     """
+    if recipe.setup.engine.name == "vllm" and machine.count > 1:
+        raise PlanError(
+            "setup.engine.name=vllm is for one process, whose device the engine shares: plan for one device, or give "
+            "vLLM one of its own (setup.engine.name=vllm_server) and plan for the others"
+        )
     longest, average = (rows_of(recipe, shapes, assumed, longest=which) for which in (True, False))
     planner = _Planner(shapes, machine, assumed, speed)
     options: list[Option] = []
@@ -211,7 +227,8 @@ def _kinds(recipe: Recipe, machine: Machine) -> list[list[str]]:
 def _ways(recipe: Recipe, machine: Machine, kind: Sequence[str]) -> Iterator[list[str]]:
     """With and without checkpoints and, where all weights are trained on several devices, sharding."""
     precision = ["setup.precision=bfloat16"] if machine.is_gpu and recipe.setup.precision != "bfloat16" else []
-    sharded = machine.count > 1 and not kind and recipe.setup.lora is None
+    # An engine is given whole weights.
+    sharded = machine.count > 1 and not kind and recipe.setup.lora is None and recipe.setup.engine.name == "local"
     for checkpointing in (False, True):
         for shard in ("none", "full") if sharded else ("none",):
             flags = [*precision, *kind]
@@ -246,7 +263,7 @@ class _Planner:
         rows = rows_of(recipe, self._shapes, self._assumed, longest=True)
         update, rollouts = self._update(recipe, rows), self.rollouts(recipe, rows)
         phases = self._phases(recipe, update, rollouts)
-        needed = self._with_allowances(max(phase.peak for phase in phases))
+        needed = max(self._with_allowances(phase.peak - phase.engine) + phase.engine for phase in phases)
         return Option(tuple(flags), recipe, phases, needed, capacity, self._seconds(recipe, update, rollouts, rows))
 
     def _devices(self, recipe: Recipe) -> int:
@@ -310,25 +327,42 @@ class _Planner:
             "reference": update.reference // devices,
             "optimizer": update.states // devices,
         }
-        gathered = update.gathered if devices > 1 else 0
+        engine, stays = self._engine(recipe)
+        always = {_ENGINE: engine if stays else 0}
         training = {
             **lasting,
             "gradients": update.gradients // devices,
-            "gathered": gathered,
+            "gathered": update.gathered if devices > 1 else 0,
             "activations": update.passing,
+            **always,
         }
-        stepping = {**lasting, "gradients": update.gradients // devices, "temporaries": update.stepping // devices}
-        writing = {
+        stepping = {
             **lasting,
-            "gathered": update.whole if devices > 1 else 0,
-            "cache and activations": max(one.peak for one in rollouts),
+            "gradients": update.gradients // devices,
+            "temporaries": update.stepping // devices,
+            **always,
         }
-        going = update.going if devices == 1 else sum(training.values())
+        writing = {**lasting, "gathered": update.whole if devices > 1 else 0}
+        if recipe.setup.engine.name == "local":
+            writing["cache and activations"] = max(one.peak for one in rollouts)
+        else:
+            writing[_ENGINE] = engine
+        going = update.going + always[_ENGINE] if devices == 1 else sum(training.values())
         return (
             Phase("rollout", writing, sum(writing.values())),
             Phase("forward and backward", training, going),
             Phase("optimizer step", stepping, sum(stepping.values())),
         )
+
+    def _engine(self, recipe: Recipe) -> tuple[int, bool]:
+        """Bytes that vLLM in the training's process takes, and whether it keeps them while weights are updated."""
+        engine = recipe.setup.engine
+        if engine.name != "vllm":
+            return 0, False
+        if not self._machine.is_gpu:
+            width = 2 if recipe.setup.precision == "bfloat16" else 4
+            return width * self._shapes.parameters + CPU_CACHE, True
+        return int(engine.gpu_memory * self._machine.memory), not engine.sleep
 
     def _seconds(
         self, recipe: Recipe, update: Update, rollouts: Sequence[Rollout], rows: Sequence[tuple[RowShape, int]]

@@ -81,14 +81,18 @@ def _command(plan: Plan, best: Option, recipe: str, typed: str) -> str:
 
 
 def _vllm(plan: Plan) -> dict[str, Any] | None:
-    """The share of a GPU that vLLM would be given for rollouts, in the training's own process."""
+    """What vLLM wants on a GPU: beside the training on one device, or on a device of its own where there are several."""
     if not plan.machine.is_gpu:
         return None
-    wanted = sum(plan.vllm.values()) + planning.CONTEXT
+    engine, beside = plan.recipe.setup.engine, plan.machine.count == 1
+    cache = plan.vllm["cache"] * plan.machine.count
+    wanted = plan.vllm["weights"] + cache + planning.CONTEXT
     return {
-        **plan.vllm,
-        "share": min(0.95, -(-100 * wanted // plan.machine.memory) / 100),
-        "has_room": wanted <= 0.95 * plan.machine.memory,
+        "weights": plan.vllm["weights"],
+        "cache": cache,
+        "beside_the_training": beside,
+        "share": -(-100 * wanted // plan.machine.memory) / 100,
+        "set": engine.gpu_memory if engine.name == "vllm" else None,
         "max_length": plan.longest_sequence,
     }
 
@@ -100,6 +104,8 @@ def _assumptions(plan: Plan) -> list[str]:
         f"{assumed.reply_tokens or plan.recipe.rollout.max_new_tokens // 4} tokens a reply and {assumed.crops} crop(s)",
         "memory: every reply and every number of crops at its limit",
     ]
+    if plan.recipe.setup.engine.name != "local":
+        lines.append("seconds: replies take as long as by the training's own generator, vLLM is faster")
     if machine.is_gpu:
         several = f", {planning.NCCL / GIB:.0f} GiB for NCCL" if machine.count > 1 else ""
         lines += [
