@@ -173,7 +173,7 @@ def plan_tables(figures: Mapping[str, Any]) -> Group:
     """A plan (`planning.report.as_json`): what is run, what was looked at, what to take."""
     model, tokens, best = figures["model"], figures["tokens_per_question"], figures["best"]
     parts: list[RenderableType] = [
-        f"{escape(model['name'])}: {model['parameters'] / 1e9:.2f} B parameters ({model['configuration']})",
+        f"{escape(model['name'])}: {_parameters(model['parameters'])} parameters ({model['configuration']})",
         f"{figures['recipe']} on {figures['machine']['text']}, {figures['questions_per_step']} questions a step",
         "",
         _plan_rows(figures["rows"]),
@@ -210,7 +210,8 @@ def _plan_vllm(vllm: Mapping[str, Any]) -> str:
     )
     length = f"longest sequence: {vllm['max_length']} tokens (setup.engine.max_length)"
     if vllm["set"] is not None:
-        return f"vLLM has setup.engine.gpu_memory={vllm['set']:g} of the device; it could use {wants}; {length}"
+        short = " (less than the weights need: raise it)" if vllm["too_little"] else ""
+        return f"vLLM has setup.engine.gpu_memory={vllm['set']:g} of the device{short}; it could use {wants}; {length}"
     if vllm["beside_the_training"]:
         return (
             f"vLLM beside the training (setup.engine.name=vllm) could use {wants} (setup.engine.gpu_memory); {length}"
@@ -249,5 +250,11 @@ def _plan_phases(best: Mapping[str, Any]) -> Table:
     return table
 
 
+def _parameters(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+
+
 def _gib(size: float) -> str:
+    if size < 1 << 29:
+        return f"{size / (1 << 20):,.1f} MiB"
     return f"{size / (1 << 30):,.1f} GiB"

@@ -257,3 +257,42 @@ def test_the_settings_that_are_advised_can_be_typed(plan):
     assert command[:3] == ["torchrun", "--nproc-per-node", "2"]
     settings = [word for before, word in pairwise(command) if before == "--set"]
     assert load_recipe("grpo", settings) == plan.best.recipe
+
+
+def with_engine(*settings: str, machine: str = "1x24GB"):
+    recipe = load_recipe("grpo", [*FEW, "objective.beta=0", "setup.lora.rank=2", *settings])
+    return make_plan(shapes_of(EMBEDDED), recipe, machine_of(machine), assumed=Assumed(), speed=Speed())
+
+
+def test_vllm_beside_the_training_has_its_share():
+    own, awake = with_engine(), with_engine("setup.engine.name=vllm", "setup.engine.sleep=false")
+    share = int(0.3 * 24 * GIB)
+    assert [phase.engine for phase in awake.best.phases] == [share] * 3
+    assert [phase.engine for phase in own.best.phases] == [0] * 3
+    assert awake.best.needed > share > own.best.needed
+    for phase in awake.best.phases[::2]:
+        assert phase.peak == sum(phase.parts.values())
+    slept = with_engine("setup.engine.name=vllm")
+    assert [phase.engine for phase in slept.best.phases] == [share, 0, 0]
+    assert as_json(slept, "grpo")["vllm"]["set"] == 0.3
+    with pytest.raises(PlanError, match="vllm_server"):
+        with_engine("setup.engine.name=vllm", machine="2x24GB")
+
+
+def test_a_cpu_has_room_for_the_embedded_model():
+    plan = with_engine(machine="cpu")
+    assert plan.best
+    assert not any("precision" in flag or "shard" in flag or "quantize" in flag for flag in plan.best.flags)
+    assert as_json(plan, "grpo")["vllm"] is None
+    assert as_json(plan, "grpo")["model"]["name"] == "tiny"
+
+
+def test_what_has_no_room_is_not_looked_at():
+    recipe = load_recipe("grpo", ["setup.precision=bfloat16"])
+    shapes = shapes_of("Qwen/Qwen2.5-VL-72B-Instruct")
+    plan = make_plan(shapes, recipe, machine_of("1x16GB"), assumed=Assumed(), speed=Speed())
+    assert plan.best is None
+    assert all(option.hopeless and option.needed > option.capacity for option in plan.options)
+    written = as_json(plan, "grpo")
+    assert written["nearest"] is None
+    assert written["options"][0]["seconds"] is None

@@ -21,7 +21,8 @@ from foveate.episodes import Group
 from foveate.families import VLM
 from foveate.generators import LocalGenerator, Request, Sampling
 from foveate.planning.models import Shapes
-from foveate.planning.simulate import one_process, simulate_rollout, simulate_update
+from foveate.planning.simulate import simulate_rollout, simulate_update
+from foveate.planning.standing import one_process
 from foveate.planning.workload import RowShape, shares_of
 from foveate.recipes import Recipe, load_recipe
 from foveate.training.learner import Learner

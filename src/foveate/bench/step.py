@@ -32,7 +32,7 @@ from foveate.generators import LocalGenerator
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.planning.machines import chip_called
 from foveate.planning.models import shapes_of
-from foveate.planning.simulate import one_process
+from foveate.planning.standing import one_process
 from foveate.protocols.base import Completion, FinishReason
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, load_recipe

@@ -81,7 +81,7 @@ def _command(plan: Plan, best: Option, recipe: str, typed: str) -> str:
 
 
 def _vllm(plan: Plan) -> dict[str, Any] | None:
-    """What vLLM wants on a GPU: beside the training on one device, or on a device of its own where there are several."""
+    """What vLLM wants on a GPU: beside the training on one device, or on one of its own where there are several."""
     if not plan.machine.is_gpu:
         return None
     engine, beside = plan.recipe.setup.engine, plan.machine.count == 1
@@ -93,6 +93,7 @@ def _vllm(plan: Plan) -> dict[str, Any] | None:
         "beside_the_training": beside,
         "share": -(-100 * wanted // plan.machine.memory) / 100,
         "set": engine.gpu_memory if engine.name == "vllm" else None,
+        "too_little": engine.gpu_memory * plan.machine.memory < plan.vllm["weights"] + planning.CONTEXT,
         "max_length": plan.longest_sequence,
     }
 
@@ -116,5 +117,10 @@ def _assumptions(plan: Plan) -> list[str]:
             "between devices",
             f"reached: {speed.update:.0%} of the TFLOP/s in updates, {speed.prefill:.0%} reading contexts, "
             f"{speed.bandwidth:.0%} of the bandwidth writing, at least {1e3 * speed.launch:.1f} ms a layer and token",
+        ]
+    else:
+        lines += [
+            f"allowance: {planning.FREE_ON_CPU:.0%} of the memory for everything else that runs",
+            f"speed: {machine.chip.fp32:g} TFLOP/s and {machine.chip.bandwidth:g} GB/s, whatever the CPU",
         ]
     return lines

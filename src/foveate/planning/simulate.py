@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 from foveate.context import Context
 from foveate.families.adapters import language_model_of
 from foveate.families.base import VLM
 from foveate.generators import LocalGenerator, Request, Sampling
-from foveate.planning.depth import Shortened, noted, shorten, stacks, unshortened
+from foveate.planning.depth import Shortened, shorten, stacks, unshortened
 from foveate.planning.family import Sized
-from foveate.planning.kernels import count_windows_at_once, gpu_attention
 from foveate.planning.ledger import Ledger, Span
 from foveate.planning.models import Shapes
+from foveate.planning.standing import standing, storages
 from foveate.planning.workload import RowShape, Share, batch_of
 from foveate.recipes import Recipe
-from foveate.training import features
-from foveate.training.learner import Learner
 from foveate.training.packing import PackedBatch, batch_logprobs
-from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.policy import Reference
 from foveate.training.scorer import base_model
 
 _STEP = "step"
-_MIXED = {"float32": "no", "bfloat16": "bf16"}
 NF4_BYTES = 0.5 + 4 / 64
 """Of a weight in 4 bits: half a byte, and a float32 scale for each 64 weights, as bitsandbytes keeps them."""
 
@@ -134,7 +127,7 @@ def simulate_update(
     """
     ledger = Ledger()
     short = unshortened(shapes) if every_block else shorten(shapes)
-    with _standing(ledger, short.shapes, recipe, gpu=gpu) as (policy, learner, reference):
+    with standing(ledger, short.shapes, recipe, gpu=gpu) as (policy, learner, reference):
         trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
         optimizer = learner.plain_optimizer
         # The first step makes the states. Nothing is in the way yet.
@@ -148,7 +141,7 @@ def simulate_update(
 
         ledger.keep(_states(optimizer, policy.model))
         ledger.spans()
-        standing, held = ledger.lasting, ledger.held
+        lasting, held = ledger.lasting, ledger.held
         ledger.keep_gradients(trained)
         optimizer.register_step_pre_hook(lambda *_: ledger.mark(_STEP))
         batches = [batch_of(share, shapes) for share in shares]
@@ -174,12 +167,12 @@ def simulate_update(
         def whole(size: Callable[[nn.Module], int], of: nn.Module = policy.model) -> int:
             return size(of) + short.extra(base_model(of), size)
 
-        own = {storage._cdata for storage in _storages(policy.model)}
+        own = {storage._cdata for storage in storages(policy.model)}
         parts = {"weights": whole(_bytes), "reference": 0, "states": whole(states_of)}
         if isinstance(reference, Reference):
             parts["reference"] = whole(lambda part: _bytes(part, own), reference)
-        extra = sum(parts.values()) - standing
-        found = _extents(short, ledger.spans(), held + extra, standing + extra)
+        extra = sum(parts.values()) - lasting
+        found = _extents(short, ledger.spans(), held + extra, lasting + extra)
         going = [found[phase] for phase in phases] or [found["standing"]]
         stepping = found.get(_STEP, going[0])
         width = 2 if recipe.setup.precision == "bfloat16" else 4
@@ -210,7 +203,7 @@ def simulate_rollout(
     """
     ledger = Ledger()
     short = unshortened(shapes) if every_block else shorten(shapes)
-    with _standing(ledger, short.shapes, recipe, gpu=gpu, alone=True) as (policy, _, _):
+    with standing(ledger, short.shapes, recipe, gpu=gpu, alone=True) as (policy, _, _):
         prompt, longest = row.prompt(shapes), row.sequence(shapes)
         limits = _Limits()
         contexts = max(1, min(questions, limits.prefill // prompt, limits.samples // row.branches))
@@ -297,120 +290,6 @@ class _Limits:
     samples: int = 256
 
 
-@contextmanager
-def _standing(
-    ledger: Ledger, shapes: Shapes, recipe: Recipe, *, gpu: bool, alone: bool = False
-) -> Iterator[tuple[VLM, Learner, nn.Module | None]]:
-    """Policy, optimizer and reference as `training.Trainer` sets them up, inside the ledger.
-
-    Args:
-        alone: without a reference.
-    """
-    setup = recipe.setup.model_copy(update={"quantize": None})
-    model = shapes.model(ledger.fake)
-    count_windows_at_once(model)
-    with ExitStack() as stack:
-        stack.enter_context(noted(ledger, model))
-        accelerator = stack.enter_context(one_process(setup.precision))
-        if gpu:
-            stack.enter_context(gpu_attention())
-        stack.enter_context(_unmoved())
-        stack.enter_context(_pictures_by_place())
-        stack.enter_context(_copied_as_clones())
-        stack.enter_context(ledger)
-        with ledger.without_contents():
-            policy = prepare(VLM(model, Sized(shapes)), setup, seed=0, device=torch.device("cpu"))
-        if setup.shard == "full" and setup.precision == "bfloat16":
-            _as_gathered(policy.model)
-        ledger.keep(_storages(policy.model))
-        reference: nn.Module | None = None
-        wanted = recipe.objective.beta and not alone
-        if wanted and not setup.lora:
-            reference = Reference(policy.model, setup, accelerator.autocast)
-            if setup.shard == "full" and setup.precision == "bfloat16":
-                _as_gathered(reference)
-            ledger.keep(_storages(reference))
-        learner = Learner(policy, recipe.optimisation, 1, accelerator)
-        if gpu:
-            for group in learner.plain_optimizer.param_groups:
-                group["fused"] = True  # the learner's choice on a GPU
-        if wanted and setup.lora:
-            reference = WithoutAdapters(learner.scorer, policy.model)
-        yield policy, learner, reference
-
-
-def _as_gathered(model: nn.Module) -> None:
-    """Weights as FSDP2 hands them to the layers: autocast has nothing to copy then."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(torch.bfloat16)
-
-
-@contextmanager
-def one_process(precision: str, device: str = "cpu") -> Iterator[Accelerator]:
-    """An accelerator of one process. Accelerate keeps one state a process: another's is put back afterwards."""
-    states: list[dict[str, Any]] = [state._shared_state for state in (PartialState, AcceleratorState, GradientState)]
-    before = [dict(state) for state in states]
-    for state in states:
-        state.clear()
-    try:
-        yield Accelerator(cpu=device == "cpu", mixed_precision=_MIXED[precision])
-    finally:
-        for state, kept in zip(states, before, strict=True):
-            state.clear()
-            state.update(kept)
-
-
-@contextmanager
-def _copied_as_clones() -> Iterator[None]:
-    """`copy.deepcopy` of tensors without contents: torch's own way copies what they belong to, and crashes later."""
-
-    def copied(tensor: FakeTensor, memo: dict[int, Any]) -> Tensor:
-        if id(tensor) not in memo:
-            clone = tensor.detach().clone()
-            weight = isinstance(tensor, nn.Parameter)
-            memo[id(tensor)] = nn.Parameter(clone, requires_grad=tensor.requires_grad) if weight else clone
-        own: Tensor = memo[id(tensor)]
-        return own
-
-    FakeTensor.__deepcopy__ = copied  # type: ignore[assignment,method-assign]
-    try:
-        yield
-    finally:
-        del FakeTensor.__deepcopy__
-
-
-@contextmanager
-def _unmoved() -> Iterator[None]:
-    """Modules stay where they are: there is one device, and torch cannot move parameters without contents in place."""
-    before = nn.Module._apply
-    nn.Module._apply = lambda self, fn, recurse=True: self  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module._apply = before  # type: ignore[method-assign]
-
-
-@contextmanager
-def _pictures_by_place() -> Iterator[None]:
-    """A cache of features tells pictures without contents apart by where they are, instead of by their pixels."""
-    before = features._key
-
-    def key(image: Tensor, grid: Mapping[str, Tensor]) -> Hashable:
-        return image.untyped_storage()._cdata, image.storage_offset(), image.shape, torch.is_autocast_enabled("cpu")
-
-    features._key = key
-    try:
-        yield
-    finally:
-        features._key = before
-
-
-def _storages(module: nn.Module, but: Collection[int] = ()) -> list[torch.UntypedStorage]:
-    """Of parameters and buffers, each once."""
-    found = (tensor.untyped_storage() for tensor in (*module.parameters(), *module.buffers()))
-    return list({storage._cdata: storage for storage in found if storage._cdata not in but}.values())
-
-
 def _states(optimizer: torch.optim.Optimizer, module: nn.Module) -> Iterator[torch.UntypedStorage]:
     for parameter in module.parameters():
         for value in optimizer.state.get(parameter, {}).values():
@@ -419,7 +298,7 @@ def _states(optimizer: torch.optim.Optimizer, module: nn.Module) -> Iterator[tor
 
 
 def _bytes(module: nn.Module, but: Collection[int] = ()) -> int:
-    return sum(storage.nbytes() for storage in _storages(module, but))
+    return sum(storage.nbytes() for storage in storages(module, but))
 
 
 def _count(module: nn.Module) -> int:
