@@ -162,6 +162,11 @@ def test_the_cases_are_what_they_are_called(runs: Path) -> None:
     assert [row["seen"] for row in rows("sft")] == [4, 5]
 
 
+def test_gradients_are_summed_over_processes_once_an_update(runs: Path) -> None:
+    passes = json.loads((runs / "ddp/several updates, by tokens/passes.json").read_text())
+    assert passes["backward"] > passes["summed"] == 4
+
+
 def test_every_process_knows_the_figures_of_all(runs: Path) -> None:
     """But for what observers added, whom only the main process calls."""
     for own, other in zip(

@@ -100,10 +100,11 @@ class Learner:
         for number in range(count):
             last = number + 1 == count
             self.accelerator.sync_gradients = last  # DeepSpeed takes its step in the last backward
-            loss = loss_of(batches[number] if number < len(batches) else self._idle)
-            total += loss.detach()
+            # DDP decides in the forward whether the backward sums gradients over processes: once an update is enough.
             # A sharded gradient is shared out at once: whole ones are what there is no room for.
             with nullcontext() if last or self.is_sharded else self.accelerator.no_sync(self.scorer):
+                loss = loss_of(batches[number] if number < len(batches) else self._idle)
+                total += loss.detach()
                 self.accelerator.backward(loss)
         self.scorer.eval()
         norm = self._clip()
