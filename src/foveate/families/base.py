@@ -85,6 +85,8 @@ class Family(ABC):
             )
         if self.box_style not in get_args(BoxStyle):
             raise UnsupportedModelError(f"foveate_box_style is {self.box_style!r}, not one of {get_args(BoxStyle)}")
+        # The model's embedding is padded to a round number. Such an id has no text, and no reply should have it.
+        self._without_token = frozenset(range(embedded)).difference(tokenizer.get_vocab().values())
         # In a question's text these would end its message, or stand for an image.
         special = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
         self._reserved = re.compile("|".join(re.escape(token) for token in (self.image_marker, *special)))
@@ -112,7 +114,7 @@ class Family(ABC):
 
     @abstractmethod
     def forbidden_token_ids(self) -> tuple[int, ...]:
-        """Tokens that must never be sampled: vision placeholders and padding."""
+        """Tokens that must never be sampled: vision placeholders, padding, and ids without a token."""
 
     @abstractmethod
     def placeholders(self, view: View) -> str:

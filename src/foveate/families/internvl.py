@@ -74,10 +74,10 @@ class InternVL(Family):
         return str(getattr(self.tokenizer, "context_image_token", "<IMG_CONTEXT>"))
 
     def forbidden_token_ids(self) -> tuple[int, ...]:
-        """`<IMG_CONTEXT>`, `<img>`, `</img>`, `<video>` and the padding token, as far as the vocabulary has them."""
+        """`<IMG_CONTEXT>`, `<img>`, `</img>`, `<video>`, padding, as far as there are such; ids without a token."""
         known = self.tokenizer.get_vocab()
         tokens = (*self._around, str(getattr(self.tokenizer, "video_token", "<video>")))
-        ids = {self.image_token_id, *(known[token] for token in tokens if token in known)}
+        ids = {self.image_token_id, *(known[token] for token in tokens if token in known)} | self._without_token
         if self.pad_token_id != self.eos_token_id:
             ids.add(self.pad_token_id)
         return tuple(sorted(ids))

@@ -56,9 +56,9 @@ class QwenVL(Family):
         return "<|image_pad|>"
 
     def forbidden_token_ids(self) -> tuple[int, ...]:
-        """The vision tokens and the padding token, as far as the vocabulary has them."""
+        """The vision tokens and the padding token, as far as the vocabulary has them, and ids without a token."""
         known = self.tokenizer.get_vocab()
-        ids = {known[token] for token in _NEVER_SAMPLED if token in known}
+        ids = {known[token] for token in _NEVER_SAMPLED if token in known} | self._without_token
         ids |= {self.config.image_token_id, self.config.video_token_id}
         if self.pad_token_id != self.eos_token_id:
             ids.add(self.pad_token_id)
