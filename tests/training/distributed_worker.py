@@ -18,9 +18,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
-from torch.distributed import GradBucket
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from foveate.episodes import Episode
@@ -111,7 +109,7 @@ def _count_passes(trainer: Trainer) -> dict[str, int]:
         passes["backward"] += 1
         backward(loss)
 
-    def summed(state: None, bucket: GradBucket) -> Future[Tensor]:
+    def summed(state, bucket):  # type: ignore[no-untyped-def]  # torch reads annotations, and not from strings
         passes["summed"] += bucket.is_last()
         return allreduce_hook(state, bucket)
 
