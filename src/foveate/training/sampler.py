@@ -6,8 +6,7 @@ An engine computes with other kernels than the trainer, so its log-probs differ 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from foveate.generators.base import Generator
 from foveate.generators.rollout import RolloutError, RolloutGenerator
 from foveate.generators.weights import policy_tensors
 from foveate.recipes import Recipe
+from foveate.training.processes import failing_together
 from foveate.training.selfcheck import MEAN_SHARE, ROUNDINGS
 from foveate.training.sharding import is_sharded
 
@@ -87,23 +87,27 @@ class Sampler:
             sleeps=engine.sleep,
         )
 
-    @contextmanager
-    def awake(self, updates: int) -> Iterator[Generator]:
-        """The generator with the policy's weights, which were updated so many times: they are sent when that is news.
+    def wake(self, updates: int) -> None:
+        """Gives the engine the policy's weights, which were updated so many times, when that is news.
 
-        Afterwards an engine on the trainer's device gives its memory back.
+        All processes must call it.
+
+        Raises:
+            RolloutError: the engine did not take them.
+            ProcessError: another process could not give them.
         """
         generator = self.generator
-        if not isinstance(generator, RolloutGenerator):
-            yield generator
+        if not isinstance(generator, RolloutGenerator) or (generator.loaded and updates == self._given):
             return
-        if not generator.loaded or updates != self._given:
+        with failing_together(self._accelerator):  # and nobody asks before they are there
             if self._accelerator.is_main_process:
                 generator.update_weights(policy_tensors(self._vlm.model))
-            self._accelerator.wait_for_everyone()
-            generator.loaded, self._given = True, updates
-        yield generator
-        generator.sleep()
+        generator.loaded, self._given = True, updates
+
+    def sleep(self) -> None:
+        """After the rollouts of a step: an engine on the trainer's device gives its memory back."""
+        if isinstance(self.generator, RolloutGenerator):
+            self.generator.sleep()
 
     @property
     def bound(self) -> float:
