@@ -7,6 +7,7 @@ second sample, so that there are crops to make and advantages to learn from.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,13 +67,21 @@ class PhaseRow:
     of_peak: float | None = None
 
 
-class _Directed(Generator):
-    """Samples as ever, and says what a step needs to go on."""
+class Directed(Generator):
+    """Samples as ever, and says what a step of HART needs to go on.
 
-    def __init__(self, vlm: VLM, device: str) -> None:
+    Args:
+        vlm: who samples, as many tokens as there may be.
+        answers: one of them is given, drawn at random.
+
+    Attributes:
+        taken: seconds of each call.
+    """
+
+    def __init__(self, vlm: VLM, device: str, answers: Sequence[str]) -> None:
         family = Endless(vlm.family.config, vlm.family.tokenizer, vlm.family.image_processor)
         self._inner = LocalGenerator(VLM(vlm.model, family))
-        self._device = device
+        self._device, self._answers = device, answers
         self.taken: list[float] = []
 
     @property
@@ -95,13 +104,16 @@ class _Directed(Generator):
         ]
 
     def _said(self, completion: Completion, request: Request, seed: int, locates: bool) -> Completion:
-        draw = random.Random(seed)
-        if not locates:
-            return replace(completion, text="7" if draw.random() < 0.5 else "8", finish_reason=FinishReason.END)
-        width, height = request.context.views[0].size
-        left, top = draw.randrange(width // _SHARE), draw.randrange(height // _SHARE)
-        box = (left, top, left + width // _SHARE, top + height // _SHARE)
-        return replace(completion, text=" ".join(map(str, box)), finish_reason=FinishReason.END)
+        draw, short = random.Random(seed), self.family.box_style == "short"
+        if locates:
+            width, height = request.context.views[0].size
+            left, top = draw.randrange(width // _SHARE), draw.randrange(height // _SHARE)
+            box = [left, top, left + width // _SHARE, top + height // _SHARE]
+            text = " ".join(map(str, box)) if short else json.dumps([{"bbox_2d": box, "label": "it"}])
+        else:
+            answer = draw.choice(self._answers)
+            text = answer if short else f"\\boxed{{{answer}}}"
+        return replace(completion, text=text, finish_reason=FinishReason.END)
 
 
 def bench_step(
@@ -131,7 +143,7 @@ def bench_step(
         policy = prepare(make_vlm(size, device), recipe.setup, seed=0, device=torch.device(device))
         learner, reference = with_reference(policy, recipe, 2, accelerator)
         stage = RL(recipe, learner, reference)
-        generator = _Directed(policy, device)
+        generator = Directed(policy, device, ("7", "8"))
         share = share_of(range(questions), None, 0, 1)
 
         groups: list[Group] = []
