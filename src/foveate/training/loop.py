@@ -193,7 +193,8 @@ class Trainer:
         """
         with enough_disk(self.run_dir):
             first = self._prepare_folder(resume)
-            self._look_at_the_disk()
+            with failing_together(self.accelerator):
+                self._look_at_the_disk()
             tracking = self._tracking(first)
             try:
                 return self._run(first, tracking)

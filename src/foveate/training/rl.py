@@ -34,7 +34,6 @@ class RL(Stage):
         self.recipe, self.learner = recipe, learner
         self.updater = Updater(recipe, learner, reference)
         self.sampler = Sampler(recipe, learner.vlm, learner.accelerator)
-        self.generator = self.sampler.generator
         self.protocol = recipe.build_protocol(learner.vlm.family.budget)
         self.sampling = Sampling(recipe.rollout.temperature, recipe.rollout.max_new_tokens)
 
@@ -45,7 +44,8 @@ class RL(Stage):
     def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:
         """A group of episodes for each question."""
         n = self.recipe.rollout.group_size
-        groups = run_episodes(questions, self.protocol, self.generator, n=n, sampling=self.sampling, seed=seed)
+        generator = self.sampler.generator
+        groups = run_episodes(questions, self.protocol, generator, n=n, sampling=self.sampling, seed=seed)
         self.sampler.sleep()
         return groups
 

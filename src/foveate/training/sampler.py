@@ -21,7 +21,7 @@ from foveate.generators.rollout import RolloutError, RolloutGenerator
 from foveate.generators.weights import policy_tensors
 from foveate.recipes import Recipe
 from foveate.training.processes import failing_together
-from foveate.training.selfcheck import MEAN_SHARE, ROUNDINGS
+from foveate.training.selfcheck import MEAN_SHARE, ROUNDINGS, epsilon_of
 from foveate.training.sharding import is_sharded
 
 FLOAT32_BOUND = 1.25e-4
@@ -114,10 +114,7 @@ class Sampler:
         """Allowed of the mean absolute difference of log-probs per token."""
         if self._engine.difference_bound is not None:
             return self._engine.difference_bound
-        epsilon = torch.finfo(self._dtype).eps
-        if self._vlm.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
-            epsilon = max(epsilon, torch.finfo(torch.float16).eps)  # TF32
-        return max(FLOAT32_BOUND, MEAN_SHARE * ROUNDINGS * epsilon)
+        return max(FLOAT32_BOUND, MEAN_SHARE * ROUNDINGS * epsilon_of(self._dtype, self._vlm.device))
 
     def refuse_difference(self, mean: float, largest: float) -> None:
         """Stops a run whose engine does not sample from the weights in training.
