@@ -32,13 +32,13 @@ from foveate.generators import LocalGenerator
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.planning.machines import chip_called
 from foveate.planning.models import shapes_of
-from foveate.planning.simulate import one_process
 from foveate.protocols.base import Completion, FinishReason
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, load_recipe
 from foveate.training.order import share_of
 from foveate.training.packing import separate_logprobs
 from foveate.training.policy import Reference, WithoutAdapters, prepare, with_reference
+from foveate.training.processes import one_process
 from foveate.training.rl import RL
 from foveate.training.scorer import base_model
 from foveate.training.selfcheck import self_check

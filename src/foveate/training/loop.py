@@ -76,9 +76,6 @@ Observer = Callable[[StepReport], Mapping[str, float] | None]
 """Called after each step, by the main process; what it returns is logged beside the step's own metrics."""
 
 
-_MIXED = {"float32": "no", "bfloat16": "bf16"}
-
-
 class _Annotated(LazyQuestions):
     """A data set as a run may see it: true boxes and true points only where its rewards look at them."""
 
@@ -145,7 +142,7 @@ class Trainer:
         self._sees_points = self.stage_name == "rl" and recipe.needs_points
         self.questions = _Annotated(questions, regions=self._sees_regions, points=self._sees_points)
         refuse_missing(recipe.setup.trackers)
-        self.accelerator = accelerator or begin(_MIXED[recipe.setup.precision])
+        self.accelerator = accelerator or begin(recipe.setup.precision)
         self.seed, self.save_every, self.observers = seed, save_every, observers
         self.warn = warn if self.accelerator.is_main_process else lambda _: None
         # One process has everything anyway.
