@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from foveate.episodes import Group
 from foveate.errors import FoveateError
 from foveate.families.base import VLM
@@ -114,7 +112,6 @@ class Trainer:
         seed: decides the order of questions and every sample.
         save_every: steps between checkpoints; the last step is always saved.
         observers: called after every step, by the main process.
-        accelerator: of the recipe's precision; one of its own where None.
         warn: told, in one line, by the main process, what a person had better know.
 
     Attributes:
@@ -132,7 +129,6 @@ class Trainer:
         seed: int = 0,
         save_every: int = 20,
         observers: Sequence[Observer] = (),
-        accelerator: Accelerator | None = None,
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
         if not len(questions):
@@ -142,7 +138,7 @@ class Trainer:
         self._sees_points = self.stage_name == "rl" and recipe.needs_points
         self.questions = _Annotated(questions, regions=self._sees_regions, points=self._sees_points)
         refuse_missing(recipe.setup.trackers)
-        self.accelerator = accelerator or begin(recipe.setup.precision)
+        self.accelerator = begin(recipe.setup.precision)
         self.seed, self.save_every, self.observers = seed, save_every, observers
         self.warn = warn if self.accelerator.is_main_process else lambda _: None
         # One process has everything anyway.
