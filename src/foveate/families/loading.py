@@ -99,8 +99,11 @@ def _digest(model: str, commit: str | None) -> str:
         return f"{model}@{commit}" if commit else ""
     digest = hashlib.sha256()
     if base := adapters.base_of(path):
-        digest.update((path / adapters.CONFIG).read_bytes())  # has the scale that the weights are added with
-        digest.update(_digest(base.model, base.revision).encode())
+        # With the scale that the weights are added with, but not where the base lies: it may be moved.
+        config = json.loads((path / adapters.CONFIG).read_text(encoding="utf-8"))
+        own = {name: value for name, value in config.items() if name not in adapters.NAMES_BASE}
+        digest.update(json.dumps(own, sort_keys=True).encode())
+        digest.update((_digest(base.model, base.revision) or base.model).encode())
     files = sorted(path.glob("*.safetensors"))
     for file in files:
         digest.update(f"{file.name} ".encode())

@@ -9,8 +9,6 @@ from itertools import pairwise
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
@@ -28,9 +26,9 @@ from foveate.training import features
 from foveate.training.learner import Learner
 from foveate.training.packing import PackedBatch, batch_logprobs
 from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.processes import one_process
 from foveate.training.scorer import base_model
 
-_MIXED = {"float32": "no", "bfloat16": "bf16"}
 NF4_BYTES = 0.5 + 4 / 64
 """Of a weight in 4 bits: half a byte, and a float32 scale for each 64 weights, as bitsandbytes keeps them."""
 
@@ -258,21 +256,6 @@ def _standing(
         if wanted and setup.lora:
             reference = WithoutAdapters(learner.scorer, policy.model)
         yield policy, learner, reference, parts
-
-
-@contextmanager
-def one_process(precision: str, device: str = "cpu") -> Iterator[Accelerator]:
-    """An accelerator of one process. Accelerate keeps one state a process: another's is put back afterwards."""
-    states: list[dict[str, Any]] = [state._shared_state for state in (PartialState, AcceleratorState, GradientState)]
-    before = [dict(state) for state in states]
-    for state in states:
-        state.clear()
-    try:
-        yield Accelerator(cpu=device == "cpu", mixed_precision=_MIXED[precision])
-    finally:
-        for state, kept in zip(states, before, strict=True):
-            state.clear()
-            state.update(kept)
 
 
 @contextmanager
