@@ -113,6 +113,16 @@ def test_training_moves_the_weights_and_writes_the_run(tmp_path: Path) -> None:
     assert load_recipe(tmp_path / "recipe.yaml") == recipe()
 
 
+def test_one_process_with_its_weights_to_share_out_trains_as_without(tmp_path: Path) -> None:
+    """A run of many processes is resumed on one by the same arguments."""
+    said: list[str] = []
+    few = ("optimisation.steps=1", *FOR_THE_EMBEDDED_MODEL)
+    train(tmp_path / "full", chosen=recipe(*few, "setup.shard=full"), warn=said.append)
+    train(tmp_path / "none", chosen=recipe(*few))
+    assert any("setup.shard" in line for line in said)
+    assert same(weights(tmp_path / "full"), weights(tmp_path / "none"))
+
+
 def test_each_question_comes_once_an_epoch_and_none_is_dropped_from_a_short_batch(tmp_path: Path) -> None:
     questions = SCENES[:7]
     trainer = Trainer(recipe(), load(), questions, tmp_path)

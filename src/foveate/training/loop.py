@@ -141,9 +141,10 @@ class Trainer:
         self.accelerator = begin(recipe.setup.precision)
         self.seed, self.save_every, self.observers = seed, save_every, observers
         self.warn = warn if self.accelerator.is_main_process else lambda _: None
-        # One process has everything anyway.
-        self.sharded = self.accelerator.num_processes > 1 and (recipe.setup.shard == "full" or asked_for_sharding())
         self._refuse_what_cannot_be_shared_out()
+        self.sharded = self._shares_out and self.accelerator.num_processes > 1
+        if self._shares_out and not self.sharded:
+            self.warn("setup.shard=full has no other process to share weights with, and changes nothing")
         self.order = order_of(recipe, self.stage_name, len(questions), seed)
         with enough_memory("setting up", self.stage_name):
             self.learner, self.stage = self._begin(vlm)
@@ -158,14 +159,18 @@ class Trainer:
         learner, reference = with_reference(policy, recipe, steps, accelerator, sharded=self.sharded)
         return learner, RL(recipe, learner, reference)
 
+    @property
+    def _shares_out(self) -> bool:
+        return self.recipe.setup.shard == "full" or asked_for_sharding()
+
     def _refuse_what_cannot_be_shared_out(self) -> None:
         setup, plugin = self.recipe.setup, self.accelerator.state.deepspeed_plugin
-        if plugin and (self.sharded or plugin.zero_stage > 2):
+        if plugin and (self._shares_out or plugin.zero_stage > 2):
             raise TrainingError(
                 "DeepSpeed shares weights out in a way that rollouts cannot undo: take its stage 1 or 2 with "
                 "setup.shard=none, or launch without it and set setup.shard=full (FSDP2)"
             )
-        if self.sharded and (setup.lora or not setup.trains_tower):
+        if self._shares_out and (setup.lora or not setup.trains_tower):
             raise TrainingError(
                 "FSDP2 (setup.shard=full) is for training all weights: processes that keep features of a frozen tower "
                 "run it at different times. With setup.lora or setup.vision_tower=freeze take DDP: setup.shard=none"

@@ -20,6 +20,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from foveate.families.adapters import MissingPackageError, add_adapters, backbone_of, language_model_of, tower_of
 from foveate.families.base import VLM
+from foveate.families.traits import UnsupportedModelError
 from foveate.recipes import Recipe, Setup
 from foveate.training.features import FeatureCache
 from foveate.training.learner import Learner
@@ -39,6 +40,7 @@ def prepare(vlm: VLM, setup: Setup, *, seed: int, device: torch.device) -> VLM:
 
     Raises:
         MissingPackageError: the setup needs PEFT or bitsandbytes, which is not installed.
+        UnsupportedModelError: a model with experts is to be quantised.
     """
     model = cast(PreTrainedModel, vlm.model.float())
     _without_dropout(model)
@@ -166,6 +168,11 @@ def _cast_frozen(model: nn.Module) -> None:
 
 def _quantise(model: PreTrainedModel, compute: torch.dtype, device: torch.device) -> None:
     """The language model's linear layers to NF4, one after the other: the device never holds them whole."""
+    if any(weight.ndim == 3 for weight in language_model_of(model).parameters()):
+        raise UnsupportedModelError(
+            f"setup.quantize is for dense models: the experts of {model.config.model_type}, nearly all of its weights, "
+            "are no linear layers and would stay as they are"
+        )
     try:
         import bitsandbytes
     except ImportError as error:
