@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from foveate import runs
+from foveate.families import tiny
 from foveate.questions.scenes import SceneConfig, export
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, RecipeError, dump_recipe, load_recipe, recipe_names
@@ -204,8 +207,34 @@ def test_a_resumed_run_keeps_its_settings_and_its_questions(
         return list(real(*arguments, **options))[1:]
 
     monkeypatch.setattr(runs, "load_data", fewer)
-    with pytest.raises(SplitError, match="has changed since"):
+    with pytest.raises(TrainingError, match="other questions"):
         train(tmp_path, data, resume=True)
+
+
+@pytest.mark.parametrize("changed", ["weights", "questions"])
+def test_what_was_changed_under_its_name_is_not_resumed_on(
+    tmp_path: Path, data: str, changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adapters would stand on other weights, the reference would be another, and the card would say the old hash."""
+    model, questions = tmp_path / "model", tmp_path / "questions"
+    shutil.copytree(tiny.path(), model, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(Path(data).parent, questions)
+    chosen = recipe("rl").with_settings(["setup.lora.rank=2"])
+    file = questions / Path(data).name
+
+    def go(**options: Any) -> Standing:
+        return start(chosen, str(model), str(file), tmp_path / "run", seed=0, **options)
+
+    assert go(resume=False, observers=[Stop(monkeypatch, "rl", 0)]).step == 1
+    if changed == "weights":
+        tensors = load_file(model / "model.safetensors")
+        tensors[max(tensors)].view(-1)[:8] += 0.5
+        save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    else:
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(TrainingError, match=f"other {changed}"):
+        go(resume=True)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["weights"]
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if "sft" in load_recipe(name).stages])

@@ -16,7 +16,7 @@ import torch
 import foveate
 from foveate.evaluation.grounding import grounding_of
 from foveate.evaluation.setup import data_sha256, fingerprint
-from foveate.families import EMBEDDED, VLM, load
+from foveate.families import EMBEDDED, VLM, checkpoint_digest, load
 from foveate.jsonl import replace_json
 from foveate.questions.data import SCENES, load_data
 from foveate.questions.scenes import Scenes
@@ -170,35 +170,41 @@ def start(
 
     A run of one stage lies in `run_dir` itself, one of two in `run_dir/1-rl` and `run_dir/2-sft` (or 1-sft, 2-rl), the
     second starting from the last checkpoint of the first. `run_dir/split.json` has the ids of each one's questions,
-    `run_dir/run.json` how many there are, their hash, and what else a run was begun with. All processes of a launch
-    call it; the main one writes.
+    `run_dir/run.json` how many there are, their hash, that of the weights, and what else a run was begun with. All
+    processes of a launch call it; the main one writes.
 
     Args:
         sft_data: the questions of the stage `sft`, where `data` has those of `rl` alone instead of both.
         warn: told, in one line, what is allowed and most likely not meant.
 
     Raises:
-        TrainingError: also when a resumed run was begun with another model, other data, stages or another seed.
+        TrainingError: also when a resumed run was begun with another model, other data, stages or another seed, by name
+            or by what is there under the name.
         SplitError: the stages' questions are not disjoint, or are not those that the run began with.
     """
     inputs = {"model": model, "data": data, "sft_data": sft_data, "stages": recipe.stages, "seed": seed}
+    began = noted(run_dir) if resume else {}
     if resume:
-        _refuse_other_inputs(run_dir, inputs)
+        _refuse_other_inputs(run_dir, began, inputs)
     else:
         for folder in (run_dir, *run_dir.glob(_STAGE_FOLDERS)):
             refuse_used(folder)
     questions = questions_of_stages(recipe, data, sft_data, seed=seed)
-    trained_on = noted(run_dir).get("trained_on") or {stage: data_facts(own) for stage, own in questions.items()}
+    note: dict[str, Any] = inputs | {"trained_on": {stage: data_facts(own) for stage, own in questions.items()}}
+    note |= {"foveate": foveate.__version__, "weights": began.get("weights")}
+    _refuse_other_questions(run_dir, began, note["trained_on"])
     ended_by: list[int] = []
     if lacking := lacks_information_gap(recipe, data, questions.get("rl", ())):
         warn(lacking)
 
     def train(stage: StageName, folder: Path, model: str) -> bool:
         """Whether the stage ran to its end; its model and optimizer are gone when the next one loads."""
-        own = questions[stage]
+        own, vlm = questions[stage], load_policy(model)
+        if stage == recipe.stages[0]:
+            note["weights"] = _weights_as_begun(run_dir, began, vlm, model, warn)
         trainer = Trainer(
             recipe,
-            load_policy(model),
+            vlm,
             own,
             folder,
             stage=stage,
@@ -211,7 +217,7 @@ def start(
             run_dir.mkdir(parents=True, exist_ok=True)
         with failing_together(trainer.accelerator):
             if trainer.accelerator.is_main_process:
-                replace_json(run_dir / "run.json", inputs | {"foveate": foveate.__version__, "trained_on": trained_on})
+                replace_json(run_dir / "run.json", note)
                 if len(questions) > 1:
                     record_split(run_dir / "split.json", ids_of(questions))
         with stopping_gently(trainer, ended_by):
@@ -299,11 +305,39 @@ def data_facts(questions: Sequence[Question]) -> dict[str, Any]:
     return {"questions": len(questions), "sha256": data_sha256(map(fingerprint, questions))}
 
 
-def _refuse_other_inputs(run_dir: Path, inputs: Mapping[str, Any]) -> None:
-    began = noted(run_dir)
+def _refuse_other_inputs(run_dir: Path, began: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
     for name, value in inputs.items():
         if began.get(name, value) != value:
             raise TrainingError(f"{run_dir} was begun with {name} {began[name]!r}, not {value!r}")
+
+
+def _refuse_other_questions(run_dir: Path, began: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Under the same name there may be others by now."""
+    if (before := began.get("trained_on", now)) != now:
+        raise TrainingError(
+            f"{run_dir} was begun with other questions, which had the same name ({before}, now {now}): put them back, "
+            "or begin another run"
+        )
+
+
+def _weights_as_begun(
+    run_dir: Path, began: Mapping[str, Any], vlm: VLM, model: str, warn: Callable[[str], None]
+) -> str:
+    """The digest of the weights that a run begins with: adapters stand on them, and the reference is a copy of them.
+
+    Raises:
+        TrainingError: there are others under the same name now.
+    """
+    now = checkpoint_digest(vlm)
+    before = str(began.get("weights") or now)
+    if before != now and now.startswith(f"{model}@"):  # a new commit on the hub need not be one of weights
+        warn(f"{run_dir} was begun with {before}, and {now} is there now: make sure that its weights are the same")
+    elif before != now:
+        raise TrainingError(
+            f"{model} holds other weights than {run_dir} was begun with (if it is a run's folder, that run may have "
+            "gone on): put the old ones back, or begin another run"
+        )
+    return before
 
 
 class GroundingObserver:

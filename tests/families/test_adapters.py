@@ -100,6 +100,7 @@ def test_loaded_again_they_are_merged(saved: tuple[VLM, Path]) -> None:
     vlm, folder = saved
     again = load(folder)
     assert not has_adapters(again.model)
+    assert all(weight.requires_grad for weight in again.model.parameters())  # a run of all weights may begin here
     assert again.model.state_dict().keys() == load().model.state_dict().keys()
     torch.testing.assert_close(logprobs(again), logprobs(vlm), atol=1e-4, rtol=0)
     assert float((logprobs(again) - logprobs(load())).abs().max()) > 0.05
@@ -147,6 +148,9 @@ def test_a_digest_covers_adapters_their_scale_and_their_base(saved: tuple[VLM, P
     change(folder / CONFIG, lora_alpha=16)
     digests.append(checkpoint_digest(load(folder)))
     assert len(set(digests)) == len(digests)
+    base.rename(tmp_path / "moved")
+    change(folder / CONFIG, base_model_name_or_path=str(tmp_path / "moved"))
+    assert checkpoint_digest(load(folder)) == digests[-1]
 
 
 @pytest.mark.parametrize(

@@ -344,6 +344,15 @@ def test_placeholders_and_padding_are_never_sampled(vlm):
     assert family.eos_token_id not in forbidden
 
 
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "internvl"])
+def test_ids_that_the_tokenizer_has_no_token_for_are_never_sampled(kind):
+    """Embeddings are padded to a round number: Qwen2.5-VL's has 271 rows more than its tokenizer has tokens."""
+    plain, padded = (random_vlm(kind=kind, **more).family for more in ({}, {"vocab_size": 384}))
+    beyond = set(range(len(padded.tokenizer), 384))
+    assert beyond
+    assert set(padded.forbidden_token_ids()) == set(plain.forbidden_token_ids()) | beyond
+
+
 def test_a_padding_token_that_also_ends_replies_may_be_sampled():
     vlm = random_vlm()
     vlm.family.tokenizer.pad_token = vlm.family.tokenizer.eos_token

@@ -54,6 +54,13 @@ def test_the_embedded_model_is_the_default():
     assert vlm.device.type == "cpu"
 
 
+def test_a_chat_template_may_lie_where_processors_used_to_keep_it(folder):
+    template = folder / "chat_template.jinja"
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template.read_text()}))
+    template.unlink()
+    same(load(folder), load())
+
+
 def test_the_weights_precision_can_be_chosen():
     assert load(dtype=torch.bfloat16).model.dtype == torch.bfloat16
 

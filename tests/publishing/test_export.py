@@ -217,6 +217,16 @@ def test_adapters_alone_load_with_peft_and_with_foveate(tmp_path: Path, adapted:
         torch.testing.assert_close(plain(input_ids=ids).logits, own(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
 
 
+def test_adapters_upon_an_earlier_run_do_not_claim_to_be_of_its_base(tmp_path: Path, adapted: Path, data: Path) -> None:
+    """Put upon that, they would make a model that was never trained."""
+    second = load_recipe("demo", [*SMALL, "setup.lora.rank=4", "optimisation.steps=1"])
+    start(second, str(adapted), str(data), tmp_path / "second", seed=7, resume=False)
+    export_run(str(tmp_path / "second"), tmp_path / "adapter", adapter=True)
+    assert f"LoRA adapters of `{checkpoints(adapted / 'checkpoints')[-1].name}`" in front_of(tmp_path / "adapter")[1]
+    export_run(str(tmp_path / "second"), tmp_path / "whole")
+    assert "trained from `tiny`" in front_of(tmp_path / "whole")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

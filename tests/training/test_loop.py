@@ -113,6 +113,16 @@ def test_training_moves_the_weights_and_writes_the_run(tmp_path: Path) -> None:
     assert load_recipe(tmp_path / "recipe.yaml") == recipe()
 
 
+def test_one_process_with_its_weights_to_share_out_trains_as_without(tmp_path: Path) -> None:
+    """A run of many processes is resumed on one by the same arguments."""
+    said: list[str] = []
+    few = ("optimisation.steps=1", *FOR_THE_EMBEDDED_MODEL)
+    train(tmp_path / "full", chosen=recipe(*few, "setup.shard=full"), warn=said.append)
+    train(tmp_path / "none", chosen=recipe(*few))
+    assert any("setup.shard" in line for line in said)
+    assert same(weights(tmp_path / "full"), weights(tmp_path / "none"))
+
+
 def test_each_question_comes_once_an_epoch_and_none_is_dropped_from_a_short_batch(tmp_path: Path) -> None:
     questions = SCENES[:7]
     trainer = Trainer(recipe(), load(), questions, tmp_path)
@@ -130,7 +140,7 @@ def test_groups_of_equal_rewards_are_run_for_the_kl_term_only(tmp_path: Path, mo
     chosen = load_recipe("grpo", [*SMALL, f"objective.beta={beta}", "rollout.max_new_tokens=4"])
     trainer = Trainer(chosen, load(), SCENES, tmp_path)
     groups = run_episodes(
-        SCENES[:2], trainer.stage.protocol, trainer.stage.generator, n=4, sampling=trainer.stage.sampling
+        SCENES[:2], trainer.stage.protocol, trainer.stage.sampler.generator, n=4, sampling=trainer.stage.sampling
     )
     flat = [Scored(group, ({"accuracy": 1.0},) * 4, (1.0,) * 4) for group in groups]
     before = {name: value.clone() for name, value in trainer.learner.vlm.model.state_dict().items()}
@@ -163,7 +173,7 @@ def test_the_gradient_does_not_depend_on_how_rows_are_batched(tmp_path: Path, mo
     for tokens in (64, 100_000):
         trainer = Trainer(recipe(f"optimisation.tokens_per_batch={tokens}"), load(), SCENES, tmp_path / str(tokens))
         groups = run_episodes(
-            SCENES[:3], trainer.stage.protocol, trainer.stage.generator, n=4, sampling=trainer.stage.sampling
+            SCENES[:3], trainer.stage.protocol, trainer.stage.sampler.generator, n=4, sampling=trainer.stage.sampling
         )
         scored = [Scored(group, ({},) * 4, (1.0, 0.0, 0.0, 1.0)) for group in groups]
         monkeypatch.setattr(trainer.learner.optimizer, "zero_grad", lambda: None)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.models import group, random_vlm
 from torch import nn
 
-from foveate.families import VLM, load
+from foveate.families import VLM, UnsupportedModelError, load
 from foveate.families.adapters import WEIGHTS, has_adapters
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.recipes import Recipe, Setup, load_recipe
@@ -290,6 +290,13 @@ def test_the_tower_gets_flash_attention_where_it_is_there(monkeypatch, device, p
     monkeypatch.setattr(model, "set_attn_implementation", asked.append)
     policy_module._set_tower_attention(model, Setup(precision=precision), torch.device(device))
     assert asked == ([{"vision_config": expected}] if expected else [])
+
+
+def test_a_model_with_experts_is_not_quantised() -> None:
+    """Nine tenths of its weights would be left as they are, without a word."""
+    setup = recipe(*LORA, "setup.quantize=4bit").setup
+    with pytest.raises(UnsupportedModelError, match="experts of qwen3_vl_moe"):
+        prepare(random_vlm(kind="qwen3_vl_moe"), setup, seed=0, device=CPU)
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")

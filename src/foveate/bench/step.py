@@ -32,14 +32,13 @@ from foveate.generators import LocalGenerator
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.planning.machines import chip_called
 from foveate.planning.models import shapes_of
-from foveate.planning.standing import one_process
 from foveate.protocols.base import Completion, FinishReason
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, load_recipe
-from foveate.training.learner import Learner
 from foveate.training.order import share_of
 from foveate.training.packing import separate_logprobs
-from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.policy import Reference, WithoutAdapters, prepare, with_reference
+from foveate.training.processes import one_process
 from foveate.training.rl import RL
 from foveate.training.scorer import base_model
 from foveate.training.selfcheck import self_check
@@ -142,12 +141,7 @@ def bench_step(
     asked = _questions(visual_tokens, questions)
     with one_process(recipe.setup.precision, device) as accelerator:
         policy = prepare(make_vlm(size, device), recipe.setup, seed=0, device=torch.device(device))
-        reference: Reference | WithoutAdapters | None = None
-        if recipe.objective.beta and not recipe.setup.lora:
-            reference = Reference(policy.model, recipe.setup, accelerator.autocast)
-        learner = Learner(policy, recipe.optimisation, 2, accelerator)
-        if recipe.objective.beta and recipe.setup.lora:
-            reference = WithoutAdapters(learner.scorer, policy.model)
+        learner, reference = with_reference(policy, recipe, 2, accelerator)
         stage = RL(recipe, learner, reference)
         generator = Directed(policy, device, ("7", "8"))
         share = share_of(range(questions), None, 0, 1)

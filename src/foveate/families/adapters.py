@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+NAMES_BASE = ("base_model_name_or_path", "revision")
+"""What in it says where the base is."""
 _ADAPTER = "default"
 
 
@@ -137,7 +139,7 @@ def put_adapters(model: PreTrainedModel, folder: Path) -> None:
 
 
 def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The base with the adapters of a folder added to its weights.
+    """The base with the adapters of a folder added to its weights, as fit for training as any checkpoint.
 
     Raises:
         UnsupportedModelError: the adapters do not fit the base.
@@ -154,6 +156,7 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise UnsupportedModelError(f"{folder}: its adapters do not fit their base: {reason}") from error
     whole.name_or_path = str(folder)
+    whole.requires_grad_(True)  # PEFT froze the base; what is trained of it next, its setup says
     return cast(PreTrainedModel, whole)
 
 

@@ -18,6 +18,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils.hub import cached_file
 
 from foveate.families import adapters, tiny
 from foveate.families.base import VLM
@@ -69,6 +70,7 @@ def load(model: str | Path = EMBEDDED, *, revision: str | None = None, dtype: to
         config = AutoConfig.from_pretrained(path, **_at(revision))
     with _reading("tokenizer", path):
         tokenizer = AutoTokenizer.from_pretrained(path, **_at(revision))
+        tokenizer.chat_template = tokenizer.chat_template or _processors_template(path, revision)
     if not tokenizer.chat_template:
         raise UnsupportedModelError(
             f"{path}: the tokenizer has no chat template: add the model's chat_template.jinja to the folder"
@@ -99,8 +101,11 @@ def _digest(model: str, commit: str | None) -> str:
         return f"{model}@{commit}" if commit else ""
     digest = hashlib.sha256()
     if base := adapters.base_of(path):
-        digest.update((path / adapters.CONFIG).read_bytes())  # has the scale that the weights are added with
-        digest.update(_digest(base.model, base.revision).encode())
+        # With the scale that the weights are added with, but not where the base lies: it may be moved.
+        config = json.loads((path / adapters.CONFIG).read_text(encoding="utf-8"))
+        own = {name: value for name, value in config.items() if name not in adapters.NAMES_BASE}
+        digest.update(json.dumps(own, sort_keys=True).encode())
+        digest.update((_digest(base.model, base.revision) or base.model).encode())
     files = sorted(path.glob("*.safetensors"))
     for file in files:
         digest.update(f"{file.name} ".encode())
@@ -150,6 +155,12 @@ def _below(base: adapters.Base, folder: str | Path, dtype: torch.dtype) -> VLM:
             f"{folder} holds adapters of {base.model}, which cannot be loaded ({error}): put it there, or write where "
             f"it is into base_model_name_or_path of {Path(folder) / adapters.CONFIG}"
         ) from error
+
+
+def _processors_template(path: str, revision: str | None) -> str | None:
+    """The chat template as processors kept it before chat_template.jinja came; the tokenizer does not look there."""
+    file = cached_file(path, "chat_template.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(file).read_text(encoding="utf-8")).get("chat_template") if file else None
 
 
 def _weights(

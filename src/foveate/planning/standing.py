@@ -7,8 +7,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
@@ -22,8 +20,7 @@ from foveate.recipes import Recipe
 from foveate.training import features
 from foveate.training.learner import Learner
 from foveate.training.policy import Reference, WithoutAdapters, prepare
-
-_MIXED = {"float32": "no", "bfloat16": "bf16"}
+from foveate.training.processes import one_process
 
 
 @contextmanager
@@ -72,21 +69,6 @@ def _as_gathered(model: nn.Module) -> None:
     """Weights as FSDP2 hands them to the layers: autocast has nothing to copy then."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.bfloat16)
-
-
-@contextmanager
-def one_process(precision: str, device: str = "cpu") -> Iterator[Accelerator]:
-    """An accelerator of one process. Accelerate keeps one state a process: another's is put back afterwards."""
-    states: list[dict[str, Any]] = [state._shared_state for state in (PartialState, AcceleratorState, GradientState)]
-    before = [dict(state) for state in states]
-    for state in states:
-        state.clear()
-    try:
-        yield Accelerator(cpu=device == "cpu", mixed_precision=_MIXED[precision])
-    finally:
-        for state, kept in zip(states, before, strict=True):
-            state.clear()
-            state.update(kept)
 
 
 @contextmanager

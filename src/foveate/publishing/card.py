@@ -32,6 +32,7 @@ class Card:
         on_hub: whether it is one.
         licence: of the base, as the hub writes licences; None where it is not known.
         adapter: whether the folder holds adapters alone.
+        stands_on: the name of an earlier run's checkpoint that adapters alone need, where it is not the base.
         dtype: of the weights.
         trained: the recipe that the weights were trained by.
         asked: the recipe by which the model is asked; another protocol after the stage `sft`.
@@ -46,6 +47,7 @@ class Card:
     on_hub: bool
     licence: str | None
     adapter: bool
+    stands_on: str | None
     dtype: str
     trained: Recipe
     asked: Recipe
@@ -61,7 +63,7 @@ class Card:
         return f"---\n{front}---\n\n# {self.name}\n\n" + "\n\n".join(parts) + "\n"
 
     def _front(self) -> dict[str, Any]:
-        front: dict[str, Any] = {"base_model": self.base} if self.on_hub else {}
+        front: dict[str, Any] = {"base_model": self.base} if self.on_hub and not self.stands_on else {}
         if self.licence:
             front["license"] = self.licence
         front["library_name"] = "peft" if self.adapter else "transformers"
@@ -70,7 +72,10 @@ class Card:
 
     def _made(self) -> str:
         what = "LoRA adapters of" if self.adapter else "A vision-language model, trained from"
-        said = f"{what} `{self.base}`, made with foveate {self.noted.get('foveate', '(version not recorded)')}"
+        base = f"`{self.base}`"
+        if self.stands_on:  # of the base itself they would make a model that was never trained
+            base = f"`{self.stands_on}`, a checkpoint of an earlier run or stage, not of {base}, which that began from"
+        said = f"{what} {base}, made with foveate {self.noted.get('foveate', '(version not recorded)')}"
         return f"{said}: {self.trained.title}. Weights in {self.dtype}."
 
     def _trained(self) -> Iterator[str]:

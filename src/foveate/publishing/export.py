@@ -91,12 +91,14 @@ def export_run(
         vlm.model.to(getattr(torch, dtype))
         vlm.save(out)
     (out / EXPORTED_RECIPE).write_text(dump_recipe(asked), encoding="utf-8")
+    needs = lora.base_of(origin.checkpoint) if adapter else None  # perhaps an earlier stage, not its base
     card = Card(
         name=out.absolute().name,
         base=Path(base).name if Path(base).is_dir() else base,
         on_hub="/" in base and not Path(base).is_dir(),
         licence=licence or _licence_of(base),
         adapter=adapter,
+        stands_on=Path(needs.model).name if needs and needs.model != base else None,
         dtype=dtype,
         trained=load_recipe(origin.folder / "recipe.yaml"),
         asked=asked,
@@ -106,8 +108,7 @@ def export_run(
         first=_first_turn(asked, vlm),
     )
     (out / "README.md").write_text(card.text(), encoding="utf-8")
-    stands_on = lora.base_of(origin.checkpoint) if adapter else None  # perhaps an earlier stage, not its base
-    return Exported(out, origin.checkpoint, stands_on.model if stands_on else base, adapter)
+    return Exported(out, origin.checkpoint, needs.model if needs else base, adapter)
 
 
 def _write_adapters(checkpoint: Path, out: Path, dtype: torch.dtype) -> None:
