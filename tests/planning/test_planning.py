@@ -175,7 +175,7 @@ def test_few_blocks_have_the_figures_of_all(kind, batches, settings):
     row = RowShape("question", (shapes.grid(6 * 28 * 28),), 40, 2, 24)
     shares = shares_of([(row, batches)], shapes, 1, row.positions(shapes))
     short, whole = (simulate_update(shapes, recipe, shares, gpu=True, every_block=every) for every in (False, True))
-    assert figures(short) == pytest.approx(figures(whole), rel=1e-4, abs=64)
+    assert figures(short) == pytest.approx(figures(whole), rel=2e-4)  # a norm for each tensor is a few bytes
     assert (short.weights, short.states, short.flops) == (whole.weights, whole.states, whole.flops)
 
 

@@ -19,7 +19,7 @@ from foveate.planning.models import Shapes
 from foveate.recipes import Recipe
 from foveate.training import features
 from foveate.training.learner import Learner
-from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.policy import Reference, prepare, with_reference
 from foveate.training.processes import one_process
 
 
@@ -49,19 +49,16 @@ def standing(
         if setup.shard == "full" and setup.precision == "bfloat16":
             _as_gathered(policy.model)
         ledger.keep(storages(policy.model))
-        reference: nn.Module | None = None
-        wanted = recipe.objective.beta and not alone
-        if wanted and not setup.lora:
-            reference = Reference(policy.model, setup, accelerator.autocast)
+        learner, reference = with_reference(
+            policy, recipe.with_settings(["objective.beta=0"]) if alone else recipe, 1, accelerator
+        )
+        if isinstance(reference, Reference):
             if setup.shard == "full" and setup.precision == "bfloat16":
                 _as_gathered(reference)
             ledger.keep(storages(reference))
-        learner = Learner(policy, recipe.optimisation, 1, accelerator)
         if gpu:
             for group in learner.plain_optimizer.param_groups:
                 group["fused"] = True  # the learner's choice on a GPU
-        if wanted and setup.lora:
-            reference = WithoutAdapters(learner.scorer, policy.model)
         yield policy, learner, reference
 
 
