@@ -138,7 +138,7 @@ DEEP = {
 
 
 def deep(kind: str) -> Shapes:
-    family = random_vlm(kind=kind, layers=8).family
+    family = random_vlm(kind=kind, layers=7).family
     config = copy.deepcopy(family.config)
     for name, value in DEEP[kind].items():
         setattr(config.vision_config, name, value)
@@ -158,7 +158,7 @@ WAYS = [
     ("frozen tower", 2, ("setup.vision_tower=freeze",)),
 ]
 EACH = [(kind, way) for way in WAYS for kind in DEEP]
-QUICKLY = {("qwen2_5_vl", "LoRA"), *((kind, "bfloat16, checkpoints") for kind in DEEP)}
+QUICKLY = {(kind, "bfloat16, checkpoints") for kind in DEEP}
 
 
 @pytest.mark.parametrize(
