@@ -51,10 +51,13 @@ class Learner:
         scorer = Scorer(vlm.model)
         if shard:
             sharding.shard(scorer, accelerator)  # before the optimizer, which is to have the shards
+        # By default torch steps on all weights together on a GPU, and holds one more float32 copy of them meanwhile.
+        fused = accelerator.device.type == "cuda" and accelerator.state.deepspeed_plugin is None
         optimizer = torch.optim.AdamW(
             [parameter for parameter in vlm.model.parameters() if parameter.requires_grad],
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            fused=fused or None,
         )
         self.settings, self.steps, self.accelerator = settings, steps, accelerator
         self.scorer: nn.Module

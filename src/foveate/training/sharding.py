@@ -126,7 +126,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, whole: Mapping[str, Any]) -
         }
         for number, entries in whole["state"].items()
     }
-    optimizer.load_state_dict({**whole, "state": state})
+    # How it steps is the machine's matter, not the checkpoint's.
+    groups = [
+        saved | {name: own[name] for name in ("fused", "foreach") if name in own}
+        for saved, own in zip(whole["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**whole, "state": state, "param_groups": groups})
 
 
 def _layer_classes(model: PreTrainedModel) -> set[str]:
