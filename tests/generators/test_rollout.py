@@ -84,6 +84,20 @@ def test_what_is_asked_is_dropped_when_nobody_listens(engine) -> None:
     assert engine.given_up == 2
 
 
+def test_what_is_asked_is_dropped_when_the_next_cannot_be(engine, monkeypatch) -> None:
+    submit = engine._submit
+
+    def refusing(number, request, sampling):
+        if number == 1:
+            raise RolloutError("too long")
+        submit(number, request, sampling)
+
+    monkeypatch.setattr(engine, "_submit", refusing)
+    with pytest.raises(RolloutError, match="too long"):
+        engine.generate([Request(Context.user(view(), "where?"), (1, 2)), Request(Context.user("no"), (3,))], BRIEF)
+    assert engine.given_up == 2
+
+
 def test_a_context_goes_out_with_one_placeholder_a_picture(engine) -> None:
     context = Context.user(view(), view(5000), "which is larger?")
     family, collapsed = engine.family, engine._collapsed(context)

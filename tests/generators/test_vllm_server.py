@@ -85,6 +85,15 @@ def test_the_temperature_is_in_the_engine_and_every_sample_has_its_seed(server, 
     assert all(one["ignore_eos"] and one["stop_token_ids"] == [client.family.eos_token_id] for one in asked)
 
 
+def test_a_temperature_that_another_trainer_left_behind_does_not_stay(server, vlm, client, tmp_path) -> None:
+    client.generate(requests((5,)), Sampling(0.7, 4))
+    after = VLLMServerGenerator(vlm.family, server.url, tmp_path)
+    after.update_weights(policy_tensors(vlm.model))
+    server.asked.clear()
+    after.generate(requests((5,)), Sampling(1.0, 4))
+    assert [body["args"] for path, body in server.asked if path == "/collective_rpc"] == [["1.0"]]
+
+
 def other_tokens(answer):
     answer["choices"][0]["logprobs"]["content"][0]["token_id"] += 1
     return answer

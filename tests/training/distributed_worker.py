@@ -17,6 +17,9 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from foveate.episodes import Episode
 from foveate.evaluation.grounding import grounding_of
@@ -90,7 +93,30 @@ def run(
         return update(*args)
 
     trainer.stage.update = counted  # type: ignore[method-assign]
-    return trainer.run(resume=resume)
+    passes = _count_passes(trainer)
+    history = trainer.run(resume=resume)
+    if trainer.accelerator.is_main_process:
+        Path(out, "passes.json").write_text(json.dumps(passes), encoding="utf-8")
+    return history
+
+
+def _count_passes(trainer: Trainer) -> dict[str, int]:
+    """Counts, from now on, backward passes, and how often DDP sums gradients over the processes."""
+    passes = {"backward": 0, "summed": 0}
+    backward = trainer.accelerator.backward
+
+    def counted(loss: Tensor) -> None:
+        passes["backward"] += 1
+        backward(loss)
+
+    def summed(state, bucket):  # type: ignore[no-untyped-def]  # torch reads annotations, and not from strings
+        passes["summed"] += bucket.is_last()
+        return allreduce_hook(state, bucket)
+
+    trainer.accelerator.backward = counted  # type: ignore[method-assign]
+    if isinstance(trainer.learner.scorer, DistributedDataParallel):
+        trainer.learner.scorer.register_comm_hook(None, summed)
+    return passes
 
 
 def _deepspeed_on_a_cpu() -> None:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
         "questions": 9,  # 5 and 4
     },
 }
+
+LORA: Mapping[str, Any] = {
+    "settings": [*FEW, "setup.lora.rank=4", "optimisation.learning_rate=1e-3", "optimisation.tokens_per_batch=300"]
+}
+"""By DDP alone: the policy without its adapters is the reference, and features of the tower are kept."""
 
 
 def launch(plan: Sequence[Mapping[str, Any]], folder: Path, processes: int = 2) -> list[int]:
@@ -127,6 +133,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("runs")
     plan = [planned(name, how) | {"out": str(folder / how / name)} for how in HOW for name in RUNS]
+    plan.append({**LORA, "out": str(folder / "ddp" / "LoRA")})
     worker.run(str(folder / "one to fsdp2"), **RUNS["hart"], stop_after=1)
     worker.run(str(folder / "one to ddp"), **RUNS["hart"], stop_after=1)
     for how in HOW:
@@ -137,11 +144,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert launch(plan, folder) == [0, 0], said(folder)
     for name in RUNS:
         worker.run(str(folder / "one" / name), **RUNS[name])
+    worker.run(str(folder / "one" / "LoRA"), **LORA)
     return folder
 
 
-@pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(("name", "how"), [*product(RUNS, HOW), ("LoRA", "ddp")])
 def test_two_processes_do_what_one_does(runs: Path, name: str, how: str) -> None:
     one, two = runs / "one" / name, runs / how / name
     same_figures(one, two)
@@ -160,6 +167,11 @@ def test_the_cases_are_what_they_are_called(runs: Path) -> None:
     asked = [row["question"] for row in read_rows(runs / "one/a question comes again/rollouts.jsonl")]
     assert max(map(asked.count, asked)) > 8  # more than two groups in two steps
     assert [row["seen"] for row in rows("sft")] == [4, 5]
+
+
+def test_gradients_are_summed_over_processes_once_an_update(runs: Path) -> None:
+    passes = json.loads((runs / "ddp/several updates, by tokens/passes.json").read_text())
+    assert passes["backward"] > passes["summed"] == 4
 
 
 def test_every_process_knows_the_figures_of_all(runs: Path) -> None:
@@ -189,6 +201,11 @@ def test_a_run_goes_on_with_another_number_of_processes(runs: Path, how: str) ->
 @pytest.mark.parametrize("how", HOW)
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(runs: Path, how: str) -> None:
     assert distance(runs / how / "hart", runs / f"{how} to {how}") == 0
+
+
+def test_one_process_alone_has_everything(runs: Path, tmp_path: Path) -> None:
+    worker.run(str(tmp_path / "sharded"), **planned("hart", "fsdp2"))
+    assert distance(runs / "one" / "hart", tmp_path / "sharded") == 0
 
 
 @pytest.mark.slow

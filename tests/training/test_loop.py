@@ -140,7 +140,7 @@ def test_groups_of_equal_rewards_are_run_for_the_kl_term_only(tmp_path: Path, mo
     chosen = load_recipe("grpo", [*SMALL, f"objective.beta={beta}", "rollout.max_new_tokens=4"])
     trainer = Trainer(chosen, load(), SCENES, tmp_path)
     groups = run_episodes(
-        SCENES[:2], trainer.stage.protocol, trainer.stage.generator, n=4, sampling=trainer.stage.sampling
+        SCENES[:2], trainer.stage.protocol, trainer.stage.sampler.generator, n=4, sampling=trainer.stage.sampling
     )
     flat = [Scored(group, ({"accuracy": 1.0},) * 4, (1.0,) * 4) for group in groups]
     before = {name: value.clone() for name, value in trainer.learner.vlm.model.state_dict().items()}
@@ -173,7 +173,7 @@ def test_the_gradient_does_not_depend_on_how_rows_are_batched(tmp_path: Path, mo
     for tokens in (64, 100_000):
         trainer = Trainer(recipe(f"optimisation.tokens_per_batch={tokens}"), load(), SCENES, tmp_path / str(tokens))
         groups = run_episodes(
-            SCENES[:3], trainer.stage.protocol, trainer.stage.generator, n=4, sampling=trainer.stage.sampling
+            SCENES[:3], trainer.stage.protocol, trainer.stage.sampler.generator, n=4, sampling=trainer.stage.sampling
         )
         scored = [Scored(group, ({},) * 4, (1.0, 0.0, 0.0, 1.0)) for group in groups]
         monkeypatch.setattr(trainer.learner.optimizer, "zero_grad", lambda: None)

@@ -13,7 +13,7 @@ from foveate.episodes import run_episodes
 from foveate.families import load
 from foveate.generators import LocalGenerator
 from foveate.recipes import RecipeError, load_recipe
-from foveate.training import Trainer
+from foveate.training import Trainer, processes
 from foveate.training import sampler as sampler_module
 from foveate.training.sampler import FLOAT32_BOUND, LARGEST, Sampler, SamplerMismatch, refuse_uncounted
 
@@ -58,11 +58,23 @@ def test_a_run_by_another_engine_is_the_run_by_the_trainers_own_model(tmp_path, 
 def test_weights_are_sent_when_they_are_news(engines) -> None:
     sampler = Sampler(recipe(VLLM), load(), Accelerator())
     for updates, sent in ((0, 1), (0, 1), (1, 2), (3, 3), (3, 3)):
-        with sampler.awake(updates) as generator:
-            assert generator.updates == sent
-    generator.loaded = False  # it slept, and forgot
-    with sampler.awake(3):
-        assert generator.updates == 4
+        sampler.wake(updates)
+        assert sampler.generator.updates == sent
+    sampler.generator.loaded = False  # it slept, and forgot
+    sampler.wake(3)
+    assert sampler.generator.updates == 4
+
+
+def test_weights_that_the_main_process_cannot_give_end_all_processes(engines, monkeypatch) -> None:
+    accelerator = Accelerator()
+    sampler = Sampler(recipe(VLLM), load(), accelerator)
+    monkeypatch.setattr(type(accelerator), "num_processes", 2)
+    monkeypatch.setattr(type(accelerator), "is_main_process", False)
+    monkeypatch.setattr(processes, "gather_object", lambda own: ["RolloutError: the server is gone", *own])
+    with pytest.raises(processes.ProcessError, match=r"process 0 has failed .*the server is gone"):
+        sampler.wake(0)
+    assert not sampler.generator.loaded
+    assert sampler.generator.updates == 0
 
 
 def test_stale_weights_stop_the_run(tmp_path, engines) -> None:

@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tests.models import group, random_vlm
 
 from foveate.families import load
 from foveate.jsonl import read_rows
 from foveate.questions.scenes import SceneConfig, Scenes
 from foveate.recipes import AdamW, Recipe, load_recipe
-from foveate.training import Trainer, TrainingError
+from foveate.training import StepReport, Trainer, TrainingError
 from foveate.training import update as update_module
 from foveate.training.checkpoints import checkpoints
 from foveate.training.learner import Learner
 from foveate.training.packing import batch_logprobs, pack
+from foveate.training.skips import SpoiltWeightsError
 
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
 SMALL = (
@@ -134,6 +136,22 @@ def test_too_many_in_a_row_end_the_run_with_a_sound_checkpoint_and_what_to_chang
     saved = load(newest).model.state_dict()
     assert all(torch.isfinite(value).all() for value in saved.values())
     assert same(list(saved.values()), list(one.learner.vlm.model.state_dict().values()))
+
+
+def test_an_update_that_deepspeed_has_made_is_not_called_skipped_and_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, lambda number: number == 1)
+    one = trainer(tmp_path)
+
+    def launched(report: StepReport) -> None:  # after the first step, as if DeepSpeed made the next ones
+        monkeypatch.setattr(AcceleratorState, "deepspeed_plugin", object())
+
+    one.observers = [launched]
+    with pytest.raises(SpoiltWeightsError, match=r"loss nan.*not saved.*DDP or FSDP2"):
+        one.run()
+    assert len(read_rows(tmp_path / "metrics.jsonl")) == 1
+    assert not checkpoints(tmp_path / "checkpoints")
 
 
 def test_the_count_goes_on_after_a_resume_and_begins_again_after_a_good_update(

@@ -21,11 +21,11 @@ from foveate.episodes import Group
 from foveate.families import VLM
 from foveate.generators import LocalGenerator, Request, Sampling
 from foveate.planning.models import Shapes
-from foveate.planning.simulate import one_process, simulate_rollout, simulate_update
+from foveate.planning.simulate import simulate_rollout, simulate_update
 from foveate.planning.workload import RowShape, shares_of
 from foveate.recipes import Recipe, load_recipe
-from foveate.training.learner import Learner
-from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.policy import Reference, prepare, with_reference
+from foveate.training.processes import one_process
 from foveate.training.update import Scored, Updater
 
 
@@ -137,12 +137,7 @@ def _update(case: Case, recipe: Recipe, vlm: VLM, device: str) -> int:
     setup = recipe.setup
     with one_process(setup.precision, device) as accelerator:
         policy = prepare(vlm, setup, seed=0, device=torch.device(device))
-        reference: Reference | WithoutAdapters | None = None
-        if recipe.objective.beta and not setup.lora:
-            reference = Reference(policy.model, setup, accelerator.autocast)
-        learner = Learner(policy, recipe.optimisation, 2, accelerator)
-        if recipe.objective.beta and setup.lora:
-            reference = WithoutAdapters(learner.scorer, policy.model)
+        learner, reference = with_reference(policy, recipe, 2, accelerator)
         episodes = make_episodes(case.visual_tokens, case.group, case.length)
         rewards = tuple(float(number % 2) for number in range(case.group))
         group = Group(episodes[0].question, tuple(episodes))

@@ -7,6 +7,7 @@ second sample, so that there are crops to make and advantages to learn from.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,14 +32,13 @@ from foveate.generators import LocalGenerator
 from foveate.generators.base import Generator, Request, Sampling
 from foveate.planning.machines import chip_called
 from foveate.planning.models import shapes_of
-from foveate.planning.simulate import one_process
 from foveate.protocols.base import Completion, FinishReason
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, load_recipe
-from foveate.training.learner import Learner
 from foveate.training.order import share_of
 from foveate.training.packing import separate_logprobs
-from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.policy import Reference, WithoutAdapters, prepare, with_reference
+from foveate.training.processes import one_process
 from foveate.training.rl import RL
 from foveate.training.scorer import base_model
 from foveate.training.selfcheck import self_check
@@ -67,13 +67,21 @@ class PhaseRow:
     of_peak: float | None = None
 
 
-class _Directed(Generator):
-    """Samples as ever, and says what a step needs to go on."""
+class Directed(Generator):
+    """Samples as ever, and says what a step of HART needs to go on.
 
-    def __init__(self, vlm: VLM, device: str) -> None:
+    Args:
+        vlm: who samples, as many tokens as there may be.
+        answers: one of them is given, drawn at random.
+
+    Attributes:
+        taken: seconds of each call.
+    """
+
+    def __init__(self, vlm: VLM, device: str, answers: Sequence[str]) -> None:
         family = Endless(vlm.family.config, vlm.family.tokenizer, vlm.family.image_processor)
         self._inner = LocalGenerator(VLM(vlm.model, family))
-        self._device = device
+        self._device, self._answers = device, answers
         self.taken: list[float] = []
 
     @property
@@ -96,13 +104,16 @@ class _Directed(Generator):
         ]
 
     def _said(self, completion: Completion, request: Request, seed: int, locates: bool) -> Completion:
-        draw = random.Random(seed)
-        if not locates:
-            return replace(completion, text="7" if draw.random() < 0.5 else "8", finish_reason=FinishReason.END)
-        width, height = request.context.views[0].size
-        left, top = draw.randrange(width // _SHARE), draw.randrange(height // _SHARE)
-        box = (left, top, left + width // _SHARE, top + height // _SHARE)
-        return replace(completion, text=" ".join(map(str, box)), finish_reason=FinishReason.END)
+        draw, short = random.Random(seed), self.family.box_style == "short"
+        if locates:
+            width, height = request.context.views[0].size
+            left, top = draw.randrange(width // _SHARE), draw.randrange(height // _SHARE)
+            box = [left, top, left + width // _SHARE, top + height // _SHARE]
+            text = " ".join(map(str, box)) if short else json.dumps([{"bbox_2d": box, "label": "it"}])
+        else:
+            answer = draw.choice(self._answers)
+            text = answer if short else f"\\boxed{{{answer}}}"
+        return replace(completion, text=text, finish_reason=FinishReason.END)
 
 
 def bench_step(
@@ -130,14 +141,9 @@ def bench_step(
     asked = _questions(visual_tokens, questions)
     with one_process(recipe.setup.precision, device) as accelerator:
         policy = prepare(make_vlm(size, device), recipe.setup, seed=0, device=torch.device(device))
-        reference: Reference | WithoutAdapters | None = None
-        if recipe.objective.beta and not recipe.setup.lora:
-            reference = Reference(policy.model, recipe.setup, accelerator.autocast)
-        learner = Learner(policy, recipe.optimisation, 2, accelerator)
-        if recipe.objective.beta and recipe.setup.lora:
-            reference = WithoutAdapters(learner.scorer, policy.model)
+        learner, reference = with_reference(policy, recipe, 2, accelerator)
         stage = RL(recipe, learner, reference)
-        generator = _Directed(policy, device)
+        generator = Directed(policy, device, ("7", "8"))
         share = share_of(range(questions), None, 0, 1)
 
         groups: list[Group] = []

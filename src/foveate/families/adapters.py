@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -104,7 +105,8 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: float, with_tower:
     inside = {id(module) for root in roots for module in root.modules()}
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and id(module) in inside]
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=_pattern(model, names))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # PEFT asks it
         torch.manual_seed(seed)
         adapted = peft.get_peft_model(model, config)
     config.base_model_name_or_path, config.revision = _base_name(model)  # PEFT knows the name alone

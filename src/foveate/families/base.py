@@ -85,8 +85,19 @@ class Family(ABC):
             )
         if self.box_style not in get_args(BoxStyle):
             raise UnsupportedModelError(f"foveate_box_style is {self.box_style!r}, not one of {get_args(BoxStyle)}")
+        known = tokenizer.get_vocab()
+        if (written := known.get(self.image_marker)) != self.image_token_id:
+            raise UnsupportedModelError(
+                f"the tokenizer writes {self.image_marker} as {written}, the model expects {self.image_token_id}: "
+                "they are not of one checkpoint"
+            )
         # The model's embedding is padded to a round number. Such an id has no text, and no reply should have it.
-        self._without_token = frozenset(range(embedded)).difference(tokenizer.get_vocab().values())
+        forbidden = set(range(embedded)).difference(known.values())
+        forbidden |= {known[token] for token in self.vision_tokens if token in known}
+        forbidden |= {self.image_token_id, getattr(config, "video_token_id", self.image_token_id)}
+        if self.pad_token_id != self.eos_token_id:
+            forbidden.add(self.pad_token_id)
+        self._forbidden = tuple(sorted(forbidden))
         # In a question's text these would end its message, or stand for an image.
         special = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
         self._reserved = re.compile("|".join(re.escape(token) for token in (self.image_marker, *special)))
@@ -112,9 +123,10 @@ class Family(ABC):
     def image_token_id(self) -> int:
         """The placeholder that stands for one visual feature."""
 
+    @property
     @abstractmethod
-    def forbidden_token_ids(self) -> tuple[int, ...]:
-        """Tokens that must never be sampled: vision placeholders, padding, and ids without a token."""
+    def vision_tokens(self) -> tuple[str, ...]:
+        """Special tokens that stand for images and videos, or around them. A vocabulary need not have all of them."""
 
     @abstractmethod
     def placeholders(self, view: View) -> str:
@@ -149,6 +161,10 @@ class Family(ABC):
         """The token that fills batches; always masked."""
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.tokenizer.eos_token_id)
+
+    def forbidden_token_ids(self) -> tuple[int, ...]:
+        """Tokens that must never be sampled: vision placeholders, padding, and ids without a token; in order."""
+        return self._forbidden
 
     def encode(self, context: Context) -> Encoded:
         """A context, ready for the next generation, as model inputs.

@@ -38,11 +38,6 @@ class InternVL(Family):
                 f"packed rows need it: one of {', '.join(_TOWERS)} can be used"
             )
         super().__init__(config, tokenizer, image_processor)
-        if (written := tokenizer.get_vocab().get(self.image_marker)) != self.image_token_id:
-            raise UnsupportedModelError(
-                f"the tokenizer writes {self.image_marker} as {written}, the model expects {self.image_token_id}: "
-                "they are not of one checkpoint"
-            )
         seen, made = tuple(config.vision_config.image_size), image_processor.size
         if seen != (made["height"], made["width"]) or seen[0] != seen[1]:
             raise UnsupportedModelError(
@@ -73,14 +68,10 @@ class InternVL(Family):
         """`<IMG_CONTEXT>`, written once per image by the template."""
         return str(getattr(self.tokenizer, "context_image_token", "<IMG_CONTEXT>"))
 
-    def forbidden_token_ids(self) -> tuple[int, ...]:
-        """`<IMG_CONTEXT>`, `<img>`, `</img>`, `<video>`, padding, as far as there are such; ids without a token."""
-        known = self.tokenizer.get_vocab()
-        tokens = (*self._around, str(getattr(self.tokenizer, "video_token", "<video>")))
-        ids = {self.image_token_id, *(known[token] for token in tokens if token in known)} | self._without_token
-        if self.pad_token_id != self.eos_token_id:
-            ids.add(self.pad_token_id)
-        return tuple(sorted(ids))
+    @property
+    def vision_tokens(self) -> tuple[str, ...]:
+        """`<img>`, `</img>` and `<video>`."""
+        return (*self._around, str(getattr(self.tokenizer, "video_token", "<video>")))
 
     def placeholders(self, view: View) -> str:
         """One `<IMG_CONTEXT>` per feature of every tile, between `<img>` and `</img>`."""

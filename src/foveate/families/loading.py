@@ -158,7 +158,7 @@ def _below(base: adapters.Base, folder: str | Path, dtype: torch.dtype) -> VLM:
 
 
 def _processors_template(path: str, revision: str | None) -> str | None:
-    """As processors kept it before there was chat_template.jinja. The tokenizer does not look there."""
+    """The chat template as processors kept it before chat_template.jinja came; the tokenizer does not look there."""
     file = cached_file(path, "chat_template.json", revision=revision, _raise_exceptions_for_missing_entries=False)
     return json.loads(Path(file).read_text(encoding="utf-8")).get("chat_template") if file else None
 

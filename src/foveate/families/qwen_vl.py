@@ -14,19 +14,12 @@ from foveate.families.base import ContextError, Family
 from foveate.families.traits import UnsupportedModelError
 from foveate.images import PixelBudget, View
 
-_NEVER_SAMPLED = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-
 
 class QwenVL(Family):
     """Qwen2-VL and what came of it. An image is one grid of patches, of which each square of four is a visual token."""
 
     def __init__(self, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, image_processor: Any) -> None:
         super().__init__(config, tokenizer, image_processor)
-        if (written := tokenizer.get_vocab().get(self.image_marker)) != self.image_token_id:
-            raise UnsupportedModelError(
-                f"the tokenizer writes {self.image_marker} as {written}, the model expects {self.image_token_id}: "
-                "they are not of one checkpoint"
-            )
         patch, merge = config.vision_config.patch_size, config.vision_config.spatial_merge_size
         if (image_processor.patch_size, image_processor.merge_size) != (patch, merge):
             raise UnsupportedModelError(
@@ -55,14 +48,10 @@ class QwenVL(Family):
         """`<|image_pad|>`, written once per image by the template."""
         return "<|image_pad|>"
 
-    def forbidden_token_ids(self) -> tuple[int, ...]:
-        """The vision tokens and the padding token, as far as the vocabulary has them, and ids without a token."""
-        known = self.tokenizer.get_vocab()
-        ids = {known[token] for token in _NEVER_SAMPLED if token in known} | self._without_token
-        ids |= {self.config.image_token_id, self.config.video_token_id}
-        if self.pad_token_id != self.eos_token_id:
-            ids.add(self.pad_token_id)
-        return tuple(sorted(ids))
+    @property
+    def vision_tokens(self) -> tuple[str, ...]:
+        """The five of every Qwen-VL."""
+        return ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 
     def placeholders(self, view: View) -> str:
         """One `<|image_pad|>` per merged patch."""

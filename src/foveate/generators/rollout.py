@@ -16,6 +16,8 @@ from foveate.protocols.base import Completion, FinishReason
 
 FORBIDDEN = "foveate_forbidden_tokens"
 """Under which vLLM's additional configuration holds the tokens that are never sampled."""
+TESTED = "0.32"
+"""The version of vLLM whose public means colocated and served engines are written for."""
 TRIED = ("qwen2_5_vl",)
 """Families whose prompts and pictures are known to come out of vLLM as they went in."""
 Weights = Iterable[tuple[str, Tensor]]
@@ -112,9 +114,9 @@ class RolloutGenerator(Generator):
         try:
             while True:
                 for number, request in enumerate(requests, start=asked):
+                    pending += len(request.seeds)  # before it is asked, which may fail half-way
                     self._submit(number, request, sampling)
                 asked += len(requests)
-                pending += sum(len(request.seeds) for request in requests)
                 if not pending:
                     return
                 arrivals = self._arrived()
@@ -160,7 +162,7 @@ class RolloutGenerator(Generator):
         if len(token_ids) != len(logprobs) or not all(map(math.isfinite, logprobs)):
             raise RolloutError(
                 f"the engine gave {len(token_ids)} tokens and {sum(map(math.isfinite, logprobs))} finite log-probs: "
-                "its weights are not sound, or it is not the version that foveate was tested with (vLLM 0.32)"
+                f"its weights are not sound, or it is not the version that foveate was tested with (vLLM {TESTED})"
             )
         ended = bool(token_ids) and token_ids[-1] == self._family.eos_token_id
         reason = FinishReason.END if ended else FinishReason.LENGTH

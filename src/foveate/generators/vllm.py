@@ -13,11 +13,9 @@ from torch import Tensor
 from foveate.context import Context
 from foveate.families.base import VLM
 from foveate.generators.base import Arrival, Request, Sampling
-from foveate.generators.rollout import FORBIDDEN, RolloutError, RolloutGenerator, Weights
+from foveate.generators.rollout import FORBIDDEN, TESTED, RolloutError, RolloutGenerator, Weights
 from foveate.generators.weights import WEIGHTS, policy_tensors, save_weights
 
-TESTED = "0.32"
-"""The version of vLLM whose public means this is written for."""
 _PIXEL_ROUNDINGS = 16
 """Allowed between vLLM's and the trainer's pixels, in units of the precision's epsilon; they lie within 3 of 0."""
 _WORKER = "foveate.generators.vllm_worker"

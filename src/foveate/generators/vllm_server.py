@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from foveate.context import Context
 from foveate.families.base import Family
 from foveate.generators.base import Arrival, Request, Sampling
-from foveate.generators.rollout import RolloutError, RolloutGenerator, Weights
+from foveate.generators.rollout import TESTED, RolloutError, RolloutGenerator, Weights
 from foveate.generators.vllm import request_parameters
 from foveate.generators.weights import WEIGHTS, save_weights
 from foveate.images import View
@@ -45,7 +45,7 @@ class VLLMServerGenerator(RolloutGenerator):
         super().__init__(family)
         self._url = url.rstrip("/")
         self._folder = shared_folder
-        self._temperature = 1.0
+        self._temperature: float | None = None  # whoever asked it before may have left another
         self._threads = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="rollouts")
         self._asked: set[Future[None]] = set()
         self._done: queue.SimpleQueue[Arrival | BaseException] = queue.SimpleQueue()
@@ -98,7 +98,7 @@ class VLLMServerGenerator(RolloutGenerator):
             self._done.put(Arrival(number, sample, completion))
         except (KeyError, TypeError) as error:
             self._done.put(
-                RolloutError(f"{self._url}/inference/v1/generate answered without {error}: is it vLLM 0.32?")
+                RolloutError(f"{self._url}/inference/v1/generate answered without {error}: is it vLLM {TESTED}?")
             )
         except BaseException as error:
             self._done.put(error)

@@ -52,6 +52,11 @@ class Sized(Family):
         return ""
 
     @property
+    def vision_tokens(self) -> tuple[str, ...]:
+        """None: there is no vocabulary."""
+        return ()
+
+    @property
     def eos_token_id(self) -> int:
         """Never sampled: replies are as long as they may be."""
         return -1

@@ -11,6 +11,7 @@ import math
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,6 +35,36 @@ _GPU_BACKWARD = (
 )
 
 
+Place = tuple[str, int]
+"""A block: its stack, and which of it."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What happened between two turns.
+
+    Attributes:
+        phase: as it was named by `mark`.
+        place: of the block whose turn it was; None before any has one.
+        held: bytes by which what is alive grew, negative where it shrank.
+        lasting: the same of what was declared as lasting.
+        high: the most bytes that were alive, over those at its beginning.
+        passing_high: the same of what is not lasting.
+        flops: as `Ledger.flops`.
+        left: bytes that were released at its beginning, by the block that they were made for: of blocks that are no
+            neighbours, which had them kept (autocast's copies of weights, caches).
+    """
+
+    phase: str
+    place: Place | None
+    held: int
+    lasting: int
+    high: int
+    passing_high: int
+    flops: int
+    left: Mapping[Place, int]
+
+
 class Ledger(TorchDispatchMode):
     """Counts bytes and arithmetic of all operations inside `with`.
 
@@ -42,9 +73,9 @@ class Ledger(TorchDispatchMode):
 
     Attributes:
         held: bytes alive now, of tensors made inside or given to `enter`.
-        peak: the most bytes that were alive together since `mark`.
+        peak: the most bytes that were alive together since the last turn.
         lasting: bytes of weights, gradients and optimizer states, as far as they were declared.
-        passing_peak: the most bytes alive beside the lasting ones since `mark`.
+        passing_peak: the most bytes alive beside the lasting ones since the last turn.
         flops: multiply-adds times two of all matrix products, convolutions and attention.
     """
 
@@ -55,6 +86,9 @@ class Ledger(TorchDispatchMode):
         self._contents_at_most = _CONTENTS_AT_MOST
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lasting: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._spans: list[Span] = []
+        self._left: dict[Place, int] = {}
+        self._began: tuple[str, Place | None, int, int, int] = ("", None, 0, 0, 0)
 
     def __enter__(self) -> Ledger:
         self.fake.__enter__()
@@ -74,39 +108,67 @@ class Ledger(TorchDispatchMode):
         finally:
             self._contents_at_most = _CONTENTS_AT_MOST
 
-    def mark(self) -> None:
-        """Lets both peaks begin anew."""
+    def mark(self, phase: str) -> None:
+        """Begins a phase."""
+        self._turn(phase, None)
+
+    def turn(self, place: Place) -> None:
+        """Says whose turn it is from now on."""
+        if place != self._began[1]:
+            self._turn(self._began[0], place)
+
+    def spans(self) -> list[Span]:
+        """What happened since this was last asked for, in order."""
+        self._turn(self._began[0], self._began[1])
+        spans, self._spans = self._spans, []
+        return spans
+
+    def _turn(self, phase: str, place: Place | None) -> None:
+        before, where, held, lasting, flops = self._began
+        self._spans.append(
+            Span(
+                phase=before,
+                place=where,
+                held=self.held - held,
+                lasting=self.lasting - lasting,
+                high=self.peak - held,
+                passing_high=self.passing_peak - (held - lasting),
+                flops=self.flops - flops,
+                left=self._left,
+            )
+        )
+        self._left = {}
+        self._began = (phase, place, self.held, self.lasting, self.flops)
         self.peak, self.passing_peak = self.held, self.held - self.lasting
 
     def enter(self, tensor: Tensor) -> None:
         """Writes down a tensor's storage, until it is released."""
-        storage = tensor.untyped_storage()
+        self._enter(tensor.untyped_storage())
+
+    def _enter(self, storage: torch.UntypedStorage) -> None:
         if storage in self._known:
             return
         self._known.add(storage)
         size = storage.nbytes()
-        weakref.finalize(storage, self._release, size)
+        weakref.finalize(storage, self._leave, size, self._began[1])
         self._add(size)
 
-    def keep(self, tensors: Iterable[Tensor]) -> int:
-        """Declares tensors as lasting, until they are released; returns the bytes that this adds."""
-        before = self.lasting
-        for tensor in tensors:
-            self.enter(tensor)
-            storage = tensor.untyped_storage()
+    def keep(self, storages: Iterable[torch.UntypedStorage]) -> None:
+        """Declares memory as lasting, until it is released."""
+        for storage in storages:
+            self._enter(storage)
             if storage not in self._lasting:
                 self._lasting.add(storage)
                 size = storage.nbytes()
                 weakref.finalize(storage, self._end, size)
                 self.lasting += size
-        return self.lasting - before
 
     def keep_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Declares the parameters' gradients as lasting as soon as there are any."""
 
         def accumulated(parameter: Tensor) -> None:
             if parameter.grad is not None:
-                self.keep([parameter.grad])
+                self.keep([parameter.grad.untyped_storage()])
 
         for parameter in parameters:
             parameter.register_post_accumulate_grad_hook(accumulated)
@@ -115,6 +177,14 @@ class Ledger(TorchDispatchMode):
         self.held += size
         self.peak = max(self.peak, self.held)
         self.passing_peak = max(self.passing_peak, self.held - self.lasting)
+
+    def _leave(self, size: int, made: Place | None) -> None:
+        phase, turn, *_ = self._began
+        if made and not (turn and turn[0] == made[0] and abs(turn[1] - made[1]) <= 1):
+            if not self._left:
+                self._turn(phase, turn)
+            self._left[made] = self._left.get(made, 0) + size
+        self._release(size)
 
     def _release(self, size: int) -> None:
         self.held -= size

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -131,6 +131,7 @@ class Shapes:
             model.eval()
             return model
 
+    @cached_property
     def parameters(self) -> int:
         """All weights; shared ones count once."""
         return sum(parameter.numel() for parameter in self.model().parameters())
@@ -149,7 +150,7 @@ def shapes_of(model: str) -> Shapes:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise PlanError(f"{path} has no config.json, which says the shapes of a model")
-        return _read(str(path), "its config.json")
+        return replace(_read(str(path), "its config.json"), name=model)
     if model.startswith((".", "/", "~")):
         raise PlanError(f"there is no folder {path}: name a checkpoint's folder with its config.json, or a hub id")
     try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from foveate.planning.machines import GIB, Machine
-from foveate.planning.models import Shapes
+from foveate.planning.models import PlanError, Shapes
 from foveate.planning.simulate import Rollout, Update, simulate_rollout, simulate_update
 from foveate.planning.workload import Assumed, RowShape, Share, rows_of, shares_of
 from foveate.recipes import Recipe
@@ -20,6 +20,9 @@ FRAGMENTS = 0.06
 """Of the tensors, on a GPU: what its caching allocator cannot use, rounding and splitting blocks."""
 UNREPORTED = 0.015
 """Of a GPU's nominal memory: what its driver and error correction keep."""
+_ENGINE = "vLLM"
+CPU_CACHE = GIB
+"""What vLLM reserves for caches on a CPU, unless VLLM_CPU_KVCACHE_SPACE says otherwise."""
 FREE_ON_CPU = 0.2
 """Of a CPU's memory: for the process, the data, and everything else that runs."""
 
@@ -52,6 +55,11 @@ class Phase:
     parts: dict[str, int]
     peak: int
 
+    @property
+    def engine(self) -> int:
+        """Of which vLLM manages itself."""
+        return self.parts.get(_ENGINE, 0)
+
 
 @dataclass(frozen=True)
 class Option:
@@ -60,9 +68,10 @@ class Option:
     Attributes:
         flags: settings that differ from the recipe's.
         phases: what each needs.
-        needed: the most of a phase, with allowances.
+        needed: the most of a phase, with allowances; what stands all the time where `hopeless`.
         capacity: that a device has.
-        seconds: of a step, by phase; estimates.
+        seconds: of a step, by phase; estimates. None where `hopeless`.
+        hopeless: what stands all the time has no room, whatever the rows are: it was not looked at any further.
     """
 
     flags: tuple[str, ...]
@@ -71,6 +80,7 @@ class Option:
     needed: int
     capacity: int
     seconds: dict[str, float]
+    hopeless: bool = False
 
     @property
     def fits(self) -> bool:
@@ -150,23 +160,37 @@ def make_plan(
 
     Args:
         on_progress: is told which settings are looked at next.
+
+    Raises:
+        PlanError: the recipe cannot be run on these devices.
     """
+    if recipe.setup.engine.name == "vllm" and machine.count > 1:
+        raise PlanError(
+            "setup.engine.name=vllm is for one process, whose device the engine shares: plan for one device, or give "
+            "vLLM one of its own (setup.engine.name=vllm_server) and plan for the others"
+        )
     longest, average = (rows_of(recipe, shapes, assumed, longest=which) for which in (True, False))
     planner = _Planner(shapes, machine, assumed, speed)
     options: list[Option] = []
     for kind in _kinds(recipe, machine):
         if "setup.quantize=4bit" in kind and any(option.fits for option in options):
             continue  # slower than what has room already
+        without: set[str] = set()
         for way in _ways(recipe, machine, kind):
+            if recipe.with_settings(way).setup.shard in without:
+                continue
             for tokens in _batches(recipe, shapes, longest):
                 flags = [*way, *tokens]
                 on_progress(" ".join(flags))
-                options.append(planner.option(recipe.with_settings(flags), flags))
-                if options[-1].fits:
+                option = planner.option(recipe.with_settings(flags), flags)
+                options.append(option)
+                if option.hopeless:
+                    without.add(option.recipe.setup.shard)
+                if option.fits or option.hopeless:
                     break
     options.sort(key=_preference)
-    own = planner.rollouts(options[0].recipe, longest)
-    parameters = shapes.parameters()
+    own = planner.rollouts(options[0].recipe, longest)  # simulated before, unless all are hopeless
+    parameters = shapes.parameters
     return Plan(
         shapes=shapes,
         recipe=recipe,
@@ -184,8 +208,10 @@ def make_plan(
 
 
 def _preference(option: Option) -> tuple[bool, bool, bool, float]:
+    if not option.fits:
+        return True, option.hopeless, False, option.needed
     setup = option.recipe.setup
-    return not option.fits, setup.lora is not None, setup.quantize is not None, option.total_seconds
+    return False, setup.lora is not None, setup.quantize is not None, option.total_seconds
 
 
 def _kinds(recipe: Recipe, machine: Machine) -> list[list[str]]:
@@ -201,7 +227,8 @@ def _kinds(recipe: Recipe, machine: Machine) -> list[list[str]]:
 def _ways(recipe: Recipe, machine: Machine, kind: Sequence[str]) -> Iterator[list[str]]:
     """With and without checkpoints and, where all weights are trained on several devices, sharding."""
     precision = ["setup.precision=bfloat16"] if machine.is_gpu and recipe.setup.precision != "bfloat16" else []
-    sharded = machine.count > 1 and not kind and recipe.setup.lora is None
+    # An engine is given whole weights.
+    sharded = machine.count > 1 and not kind and recipe.setup.lora is None and recipe.setup.engine.name == "local"
     for checkpointing in (False, True):
         for shard in ("none", "full") if sharded else ("none",):
             flags = [*precision, *kind]
@@ -229,23 +256,28 @@ class _Planner:
         self._rollouts: dict[tuple[object, ...], list[Rollout]] = {}
 
     def option(self, recipe: Recipe, flags: Sequence[str]) -> Option:
+        machine, standing = self._machine, self._standing(recipe)
+        capacity = int(machine.memory * (1 - (UNREPORTED if machine.is_gpu else FREE_ON_CPU)))
+        if (least := self._with_allowances(_lasting(standing, self._devices(recipe)))) > capacity:
+            return Option(tuple(flags), recipe, (), least, capacity, {}, hopeless=True)
         rows = rows_of(recipe, self._shapes, self._assumed, longest=True)
-        update = self._update(recipe, rows)
-        rollouts = self.rollouts(recipe, rows)
+        update, rollouts = self._update(recipe, rows), self.rollouts(recipe, rows)
         phases = self._phases(recipe, update, rollouts)
-        machine = self._machine
-        most = max(phase.peak for phase in phases)
-        if machine.is_gpu:
-            needed = int(most * (1 + FRAGMENTS)) + CONTEXT + (NCCL if machine.count > 1 else 0)
-            capacity = int(machine.memory * (1 - UNREPORTED))
-        else:
-            needed, capacity = most, int(machine.memory * (1 - FREE_ON_CPU))
-        seconds = self._seconds(recipe, update, rollouts, rows)
-        return Option(tuple(flags), recipe, phases, needed, capacity, seconds)
+        needed = max(self._with_allowances(phase.peak - phase.engine) + phase.engine for phase in phases)
+        return Option(tuple(flags), recipe, phases, needed, capacity, self._seconds(recipe, update, rollouts, rows))
+
+    def _devices(self, recipe: Recipe) -> int:
+        """Over which weights, gradients and optimizer are shared out."""
+        return self._machine.count if recipe.setup.shard == "full" else 1
+
+    def _with_allowances(self, tensors: int) -> int:
+        if not self._machine.is_gpu:
+            return tensors
+        return int(tensors * (1 + FRAGMENTS)) + CONTEXT + (NCCL if self._machine.count > 1 else 0)
 
     def rollouts(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> list[Rollout]:
         """Of each turn."""
-        setup = recipe.setup.model_copy(update={"shard": "none", "gradient_checkpointing": False})
+        setup = recipe.setup.model_copy(update={"quantize": None, "gradient_checkpointing": False})
         alike = recipe.model_copy(update={"setup": setup})
         key = (setup.model_dump_json(), *rows)
         if key not in self._rollouts:
@@ -266,41 +298,71 @@ class _Planner:
         return shares_of(list(rows), self._shapes, questions, recipe.optimisation.tokens_per_batch)
 
     def _update(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> Update:
-        setup = recipe.setup.model_copy(update={"shard": "none"})
+        setup = recipe.setup.model_copy(update={"quantize": None})
         shares = self._shares(recipe, rows)
         key = (setup.model_dump_json(), *shares)
         if key not in self._updates:
             self._updates[key] = simulate_update(
                 self._shapes, recipe.model_copy(update={"setup": setup}), shares, gpu=self._machine.is_gpu
             )
-        return self._updates[key]
+        found = self._updates[key]
+        if setup.shard == "full":
+            found = replace(self._standing(recipe), passing=found.passing, stepping=found.stepping, flops=found.flops)
+        return found.quantised() if recipe.setup.quantize else found
+
+    def _standing(self, recipe: Recipe) -> Update:
+        """What stands all the time, unsharded; nothing is computed."""
+        setup = recipe.setup.model_copy(update={"quantize": None, "shard": "none", "gradient_checkpointing": False})
+        key = (setup.model_dump_json(),)
+        if key not in self._updates:
+            alike = recipe.model_copy(update={"setup": setup})
+            self._updates[key] = simulate_update(self._shapes, alike, (), gpu=self._machine.is_gpu)
+        found = self._updates[key]
+        return found.quantised() if recipe.setup.quantize else found
 
     def _phases(self, recipe: Recipe, update: Update, rollouts: Sequence[Rollout]) -> tuple[Phase, ...]:
-        devices = self._machine.count if recipe.setup.shard == "full" else 1
+        devices = self._devices(recipe)
         lasting = {
             "weights": update.weights // devices,
             "reference": update.reference // devices,
             "optimizer": update.states // devices,
         }
-        gathered = update.gathered if devices > 1 else 0
+        engine, stays = self._engine(recipe)
+        always = {_ENGINE: engine if stays else 0}
         training = {
             **lasting,
             "gradients": update.gradients // devices,
-            "gathered": gathered,
+            "gathered": update.gathered if devices > 1 else 0,
             "activations": update.passing,
+            **always,
         }
-        stepping = {**lasting, "gradients": update.gradients // devices, "temporaries": update.stepping // devices}
-        writing = {
+        stepping = {
             **lasting,
-            "gathered": update.whole if devices > 1 else 0,
-            "cache and activations": max(one.peak for one in rollouts),
+            "gradients": update.gradients // devices,
+            "temporaries": update.stepping // devices,
+            **always,
         }
-        going = update.going if devices == 1 else sum(training.values())
+        writing = {**lasting, "gathered": update.whole if devices > 1 else 0}
+        if recipe.setup.engine.name == "local":
+            writing["cache and activations"] = max(one.peak for one in rollouts)
+        else:
+            writing[_ENGINE] = engine
+        going = update.going + always[_ENGINE] if devices == 1 else sum(training.values())
         return (
             Phase("rollout", writing, sum(writing.values())),
             Phase("forward and backward", training, going),
             Phase("optimizer step", stepping, sum(stepping.values())),
         )
+
+    def _engine(self, recipe: Recipe) -> tuple[int, bool]:
+        """Bytes that vLLM in the training's process takes, and whether it keeps them while weights are updated."""
+        engine = recipe.setup.engine
+        if engine.name != "vllm":
+            return 0, False
+        if not self._machine.is_gpu:
+            width = 2 if recipe.setup.precision == "bfloat16" else 4
+            return width * self._shapes.parameters + CPU_CACHE, True
+        return int(engine.gpu_memory * self._machine.memory), not engine.sleep
 
     def _seconds(
         self, recipe: Recipe, update: Update, rollouts: Sequence[Rollout], rows: Sequence[tuple[RowShape, int]]
@@ -327,7 +389,7 @@ class _Planner:
             seconds["sharding"] = batches * moved / (1e9 * chip.link * speed.link)
         questions = self._questions(recipe)
         reading = writing = 0.0
-        weights = (2 if half else 4) * shapes.parameters()
+        weights = (2 if half else 4) * shapes.parameters
         for one, (row, count), (most, _) in zip(rollouts, usual, rows, strict=True):
             contexts = count * questions
             reading += row.turns * contexts * one.prefill_flops * row.prompt(shapes) / most.prompt(shapes)
@@ -340,6 +402,11 @@ class _Planner:
             writing += math.ceil(contexts / one.contexts) * row.turns * row.reply * step
         reading /= flops * speed.prefill
         return {"read contexts": reading, "write replies": writing, **seconds}
+
+
+def _lasting(update: Update, devices: int) -> int:
+    """Bytes on one device that stand all the time; gradients do so in the optimizer's step."""
+    return (update.weights + update.reference + update.states + update.gradients) // devices
 
 
 def _tokens(rows: Sequence[tuple[RowShape, int]], shapes: Shapes) -> Tokens:

@@ -49,6 +49,7 @@ def as_json(plan: Plan, recipe: str, typed: str = "") -> dict[str, Any]:
         "questions_per_step": plan.recipe.optimisation.questions_per_step,
         "options": [_option(option) for option in plan.options],
         "best": _option(best) if best else None,
+        "nearest": None if best or plan.options[0].hopeless else _option(plan.options[0]),
         "command": _command(plan, best, recipe, typed) if best else None,
         "vllm": _vllm(plan),
         "assumptions": _assumptions(plan),
@@ -59,10 +60,11 @@ def _option(option: Option) -> dict[str, Any]:
     return {
         "settings": list(option.flags),
         "fits": option.fits,
+        "hopeless": option.hopeless,
         "needed": option.needed,
         "capacity": option.capacity,
         "phases": [{"name": phase.name, "peak": phase.peak, "parts": phase.parts} for phase in option.phases],
-        "seconds": option.seconds | {"step": option.total_seconds},
+        "seconds": option.seconds | {"step": option.total_seconds} if option.seconds else None,
     }
 
 
@@ -79,14 +81,19 @@ def _command(plan: Plan, best: Option, recipe: str, typed: str) -> str:
 
 
 def _vllm(plan: Plan) -> dict[str, Any] | None:
-    """The share of a GPU that vLLM would be given for rollouts, in the training's own process."""
+    """What vLLM wants on a GPU: beside the training on one device, or on one of its own where there are several."""
     if not plan.machine.is_gpu:
         return None
-    wanted = sum(plan.vllm.values()) + planning.CONTEXT
+    engine, beside = plan.recipe.setup.engine, plan.machine.count == 1
+    cache = plan.vllm["cache"] * plan.machine.count
+    wanted = plan.vllm["weights"] + cache + planning.CONTEXT
     return {
-        **plan.vllm,
-        "share": min(0.95, -(-100 * wanted // plan.machine.memory) / 100),
-        "has_room": wanted <= 0.95 * plan.machine.memory,
+        "weights": plan.vllm["weights"],
+        "cache": cache,
+        "beside_the_training": beside,
+        "share": -(-100 * wanted // plan.machine.memory) / 100,
+        "set": engine.gpu_memory if engine.name == "vllm" else None,
+        "too_little": engine.gpu_memory * plan.machine.memory < plan.vllm["weights"] + planning.CONTEXT,
         "max_length": plan.longest_sequence,
     }
 
@@ -98,6 +105,8 @@ def _assumptions(plan: Plan) -> list[str]:
         f"{assumed.reply_tokens or plan.recipe.rollout.max_new_tokens // 4} tokens a reply and {assumed.crops} crop(s)",
         "memory: every reply and every number of crops at its limit",
     ]
+    if plan.recipe.setup.engine.name != "local":
+        lines.append("seconds: replies take as long as by the training's own generator, vLLM is faster")
     if machine.is_gpu:
         several = f", {planning.NCCL / GIB:.0f} GiB for NCCL" if machine.count > 1 else ""
         lines += [
@@ -108,5 +117,10 @@ def _assumptions(plan: Plan) -> list[str]:
             "between devices",
             f"reached: {speed.update:.0%} of the TFLOP/s in updates, {speed.prefill:.0%} reading contexts, "
             f"{speed.bandwidth:.0%} of the bandwidth writing, at least {1e3 * speed.launch:.1f} ms a layer and token",
+        ]
+    else:
+        lines += [
+            f"allowance: {planning.FREE_ON_CPU:.0%} of the memory for everything else that runs",
+            f"speed: {machine.chip.fp32:g} TFLOP/s and {machine.chip.bandwidth:g} GB/s, whatever the CPU",
         ]
     return lines

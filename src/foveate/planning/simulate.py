@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, cast
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 from foveate.context import Context
 from foveate.families.adapters import language_model_of
 from foveate.families.base import VLM
 from foveate.generators import LocalGenerator, Request, Sampling
+from foveate.planning.depth import Shortened, shorten, stacks, unshortened
 from foveate.planning.family import Sized
-from foveate.planning.kernels import count_windows_at_once, gpu_attention
-from foveate.planning.ledger import Ledger
+from foveate.planning.ledger import Ledger, Span
 from foveate.planning.models import Shapes
+from foveate.planning.standing import standing, storages
 from foveate.planning.workload import RowShape, Share, batch_of
-from foveate.recipes import Recipe, Setup
-from foveate.training import features
-from foveate.training.learner import Learner
+from foveate.recipes import Recipe
 from foveate.training.packing import PackedBatch, batch_logprobs
-from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.policy import Reference
 from foveate.training.scorer import base_model
 
-_MIXED = {"float32": "no", "bfloat16": "bf16"}
+_STEP = "step"
 NF4_BYTES = 0.5 + 4 / 64
 """Of a weight in 4 bits: half a byte, and a float32 scale for each 64 weights, as bitsandbytes keeps them."""
 
@@ -52,6 +46,7 @@ class Update:
         gathered: what is there whole, in bfloat16, while sharded weights are computed with: two blocks (the one that
             computes, the one that is fetched) and what is in no block.
         whole: all weights in the precision computed in, as rollouts gather them.
+        in_4_bits: bytes that `quantised` saves.
         flops: of each share, for one batch, recomputation included; by the name of the row.
     """
 
@@ -65,7 +60,13 @@ class Update:
     going: int
     gathered: int
     whole: int
+    in_4_bits: int
     flops: Mapping[str, int]
+
+    def quantised(self) -> Update:
+        """The same with `setup.quantize=4bit`, which is arithmetic: the layers' temporary copies are not counted."""
+        less = self.in_4_bits
+        return replace(self, weights=self.weights - less, peak=self.peak - less, going=self.going - less)
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,35 @@ class Rollout:
         return max(self.prefill, self.decode)
 
 
-def simulate_update(shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, gpu: bool) -> Update:
+@dataclass(frozen=True)
+class Extent:
+    """A phase of the work of a whole model.
+
+    Attributes:
+        peak: the most bytes that are alive together.
+        passing: the most that are alive beside the lasting ones.
+    """
+
+    peak: int
+    passing: int
+    flops: int
+
+
+def simulate_update(
+    shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, gpu: bool, every_block: bool = False
+) -> Update:
     """One optimizer step over these rows, with the optimizer's states there already.
 
     Args:
-        recipe: its objective, setup and optimizer count.
+        recipe: its objective, setup and optimizer count; see `Update.quantised`. With `setup.shard=full` weights are
+            what is gathered of them, in bfloat16 where that is computed with: `passing` and `flops` are then right.
+        shares: none for what stands all the time alone; nothing is computed then.
         gpu: the kernels and the optimizer's ways of a GPU, or a CPU's.
+        every_block: runs each block, not only one of those that are alike; the figures are the same.
     """
     ledger = Ledger()
-    with _standing(ledger, shapes, recipe, gpu=gpu) as (policy, learner, reference, parts):
+    short = unshortened(shapes) if every_block else shorten(shapes)
+    with standing(ledger, short.shapes, recipe, gpu=gpu) as (policy, learner, reference):
         trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
         optimizer = learner.plain_optimizer
         # The first step makes the states. Nothing is in the way yet.
@@ -114,25 +135,23 @@ def simulate_update(shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, 
             parameter.grad = torch.empty_like(parameter)
         optimizer.step()
         optimizer.zero_grad()
-        states = ledger.keep(
-            value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)
-        )
+
+        def states_of(part: nn.Module) -> int:
+            return sum(storage.nbytes() for storage in _states(optimizer, part))
+
+        ledger.keep(_states(optimizer, policy.model))
+        ledger.spans()
+        lasting, held = ledger.lasting, ledger.held
         ledger.keep_gradients(trained)
-        found: dict[str, int] = {}
-
-        def before_the_step(*_: Any) -> None:
-            found["passing"], found["going"] = ledger.passing_peak, ledger.peak
-            ledger.passing_peak = ledger.held - ledger.lasting
-
-        optimizer.register_step_pre_hook(before_the_step)
+        optimizer.register_step_pre_hook(lambda *_: ledger.mark(_STEP))
         batches = [batch_of(share, shapes) for share in shares]
         if len(batches) == 1 and shares[0].batches > 1:
             batches *= 2  # gradients are there when the second one begins
-        names = {id(batch): share.row.name for batch, share in zip(batches, shares, strict=False)}
-        marks: list[tuple[str, int]] = []
+        phases: list[str] = []
 
         def loss_of(batch: PackedBatch) -> Tensor:
-            marks.append((names[id(batch)], ledger.flops))
+            phases.append(f"batch {len(phases)}")
+            ledger.mark(phases[-1])
             for tensor in batch.images.values():
                 ledger.enter(tensor)
             new_N = batch_logprobs(learner.scorer, policy.family, batch)
@@ -141,44 +160,57 @@ def simulate_update(shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, 
                     batch_logprobs(reference, policy.family, batch)
             return new_N.sum()
 
-        ledger.mark()
-        learner.descend(batches, loss_of)
-        marks.append(("", ledger.flops))
-        flops = {name: after - before for (name, before), (_, after) in pairwise(marks)}
-        fewer = _quantised(policy, recipe.setup)
-        size = 2 if recipe.setup.precision == "bfloat16" else 4
-        whole = size * sum(parameter.numel() for parameter in policy.model.parameters())
-        blocks = [size * sum(one.numel() for one in block.parameters()) for block in _blocks(policy.model)]
+        ledger.mark("standing")
+        if batches:
+            learner.descend(batches, loss_of)
+
+        def whole(size: Callable[[nn.Module], int], of: nn.Module = policy.model) -> int:
+            return size(of) + short.extra(base_model(of), size)
+
+        own = {storage._cdata for storage in storages(policy.model)}
+        parts = {"weights": whole(_bytes), "reference": 0, "states": whole(states_of)}
+        if isinstance(reference, Reference):
+            parts["reference"] = whole(lambda part: _bytes(part, own), reference)
+        extra = sum(parts.values()) - lasting
+        found = _extents(short, ledger.spans(), held + extra, lasting + extra)
+        going = [found[phase] for phase in phases] or [found["standing"]]
+        stepping = found.get(_STEP, going[0])
+        width = 2 if recipe.setup.precision == "bfloat16" else 4
+        blocks = [_count(block) for own in stacks(base_model(policy.model)).values() for block in own]
         return Update(
-            weights=parts["weights"] - fewer,
-            reference=parts["reference"],
-            states=states,
-            gradients=sum(parameter.nbytes for parameter in trained),
-            passing=found["passing"],
-            stepping=ledger.passing_peak,
-            peak=ledger.peak - fewer,
-            going=found["going"] - fewer,
-            gathered=2 * max(blocks) + whole - sum(blocks),
-            whole=whole,
-            flops=flops,
+            **parts,
+            gradients=whole(lambda part: sum(one.nbytes for one in part.parameters() if one.requires_grad)),
+            passing=max(extent.passing for extent in going),
+            stepping=stepping.passing,
+            peak=max(extent.peak for extent in (*going, stepping)),
+            going=max(extent.peak for extent in going),
+            gathered=width * (2 * max(blocks) + _count(policy.model) - sum(blocks)),
+            whole=width * whole(_count),
+            in_4_bits=whole(_less_in_4_bits(policy)),
+            flops={share.row.name: extent.flops for share, extent in zip(shares, going, strict=False)},
         )
 
 
-def simulate_rollout(shapes: Shapes, recipe: Recipe, row: RowShape, questions: int, *, gpu: bool) -> Rollout:
+def simulate_rollout(
+    shapes: Shapes, recipe: Recipe, row: RowShape, questions: int, *, gpu: bool, every_block: bool = False
+) -> Rollout:
     """The replies of one turn, by the generator that is in the training's own process.
 
     Args:
         row: its prompt is what is read; its sequence is how long the caches get.
         questions: contexts there are at most.
+        every_block: as in `simulate_update`.
     """
     ledger = Ledger()
-    with _standing(ledger, shapes, recipe, gpu=gpu, alone=True) as (policy, _, _, parts):
+    short = unshortened(shapes) if every_block else shorten(shapes)
+    with standing(ledger, short.shapes, recipe, gpu=gpu, alone=True) as (policy, _, _):
         prompt, longest = row.prompt(shapes), row.sequence(shapes)
         limits = _Limits()
         contexts = max(1, min(questions, limits.prefill // prompt, limits.samples // row.branches))
         samples = contexts * row.branches
         family = cast(Sized, policy.family)
-        generator = LocalGenerator(policy)
+        # What is read at a time was settled above: the second time it is as much text as is there in the end.
+        generator = LocalGenerator(policy, max_prefill_tokens=contexts * longest)
 
         def write(text: int, images: Sequence[tuple[int, int]], tokens: int) -> None:
             family.text, family.grids = text, images
@@ -187,27 +219,62 @@ def simulate_rollout(shapes: Shapes, recipe: Recipe, row: RowShape, questions: i
             for _ in generator.arriving(requests, Sampling(1.0, tokens)):
                 pass
 
+        weights = _bytes(policy.model) + short.extra(base_model(policy.model), _bytes)
+
+        def extents() -> dict[str, _Extent]:
+            return _extents(short, ledger.spans(), weights, weights)
+
         with learner_precision(recipe):
-            ledger.mark()
-            before = ledger.flops
+            ledger.spans()
+            ledger.mark("prefill")
             write(row.text, row.images, 1)
-            prefill, read = ledger.passing_peak, ledger.flops - before
-            calls: list[int] = []
-
-            def at_each_call(*_: Any) -> None:
-                calls.append(ledger.flops)
-                if len(calls) == 2:
-                    ledger.mark()
-
-            handle = base_model(policy.model).register_forward_pre_hook(at_each_call)
+            prefill = extents()["prefill"]
+            calls = iter(("prefill of the longest", "decode"))
+            handle = base_model(policy.model).register_forward_pre_hook(lambda *_: ledger.mark(next(calls)))
             write(longest - 1, (), 2)
             handle.remove()
-            decode, written = ledger.passing_peak, ledger.flops - calls[1]
+            decode = extents()["decode"]
     text = shapes.text
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     half = 2 if recipe.setup.precision == "bfloat16" else 4
-    cache = 2 * text.num_hidden_layers * text.num_key_value_heads * width * half * longest * samples
-    return Rollout(parts["weights"], prefill, decode, cache, samples, contexts, read / contexts, written / samples)
+    return Rollout(
+        weights=weights,
+        prefill=prefill.passing,
+        decode=decode.passing,
+        cache=2 * text.num_hidden_layers * text.num_key_value_heads * width * half * longest * samples,
+        samples=samples,
+        contexts=contexts,
+        prefill_flops=prefill.flops / contexts,
+        decode_flops=decode.flops / samples,
+    )
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """A phase: the most bytes alive together, the most beside the lasting ones, and its arithmetic."""
+
+    peak: int = 0
+    passing: int = 0
+    flops: int = 0
+
+
+def _extents(short: Shortened, spans: Sequence[Span], held: int, lasting: int) -> dict[str, _Extent]:
+    """The phases of the deep model's work.
+
+    Args:
+        held: bytes that are alive before.
+        lasting: and those of them that last.
+    """
+    found: dict[str, _Extent] = {}
+    for span in short.unfold(spans):
+        before = found.get(span.phase, _Extent())
+        found[span.phase] = _Extent(
+            peak=max(before.peak, held + span.high),
+            passing=max(before.passing, held - lasting + span.passing_high),
+            flops=before.flops + span.flops,
+        )
+        held, lasting = held + span.held, lasting + span.lasting
+    return found
 
 
 def learner_precision(recipe: Recipe) -> torch.autocast:
@@ -223,120 +290,28 @@ class _Limits:
     samples: int = 256
 
 
-@contextmanager
-def _standing(
-    ledger: Ledger, shapes: Shapes, recipe: Recipe, *, gpu: bool, alone: bool = False
-) -> Iterator[tuple[VLM, Learner, nn.Module | None, dict[str, int]]]:
-    """Policy, optimizer and reference as `training.Trainer` sets them up, inside the ledger.
-
-    Args:
-        alone: without a reference.
-    """
-    setup = recipe.setup.model_copy(update={"quantize": None})
-    model = shapes.model(ledger.fake)
-    count_windows_at_once(model)
-    with ExitStack() as stack:
-        accelerator = stack.enter_context(one_process(setup.precision))
-        if gpu:
-            stack.enter_context(gpu_attention())
-        stack.enter_context(_unmoved())
-        stack.enter_context(_pictures_by_place())
-        stack.enter_context(_copied_as_clones())
-        stack.enter_context(ledger)
-        with ledger.without_contents():
-            policy = prepare(VLM(model, Sized(shapes)), setup, seed=0, device=torch.device("cpu"))
-        parts = {"weights": ledger.keep(_held_by(policy.model)), "reference": 0}
-        reference: nn.Module | None = None
-        wanted = recipe.objective.beta and not alone
-        if wanted and not setup.lora:
-            reference = Reference(policy.model, setup, accelerator.autocast)
-            parts["reference"] = ledger.keep(_held_by(reference))
-        learner = Learner(policy, recipe.optimisation, 1, accelerator)
-        if gpu:
-            for group in learner.plain_optimizer.param_groups:
-                group["foreach"] = not group.get("fused")  # torch's choice on a GPU
-        if wanted and setup.lora:
-            reference = WithoutAdapters(learner.scorer, policy.model)
-        yield policy, learner, reference, parts
+def _states(optimizer: torch.optim.Optimizer, module: nn.Module) -> Iterator[torch.UntypedStorage]:
+    for parameter in module.parameters():
+        for value in optimizer.state.get(parameter, {}).values():
+            if isinstance(value, Tensor):
+                yield value.untyped_storage()
 
 
-@contextmanager
-def one_process(precision: str, device: str = "cpu") -> Iterator[Accelerator]:
-    """An accelerator of one process. Accelerate keeps one state a process: another's is put back afterwards."""
-    states: list[dict[str, Any]] = [state._shared_state for state in (PartialState, AcceleratorState, GradientState)]
-    before = [dict(state) for state in states]
-    for state in states:
-        state.clear()
-    try:
-        yield Accelerator(cpu=device == "cpu", mixed_precision=_MIXED[precision])
-    finally:
-        for state, kept in zip(states, before, strict=True):
-            state.clear()
-            state.update(kept)
+def _bytes(module: nn.Module, but: Collection[int] = ()) -> int:
+    return sum(storage.nbytes() for storage in storages(module, but))
 
 
-@contextmanager
-def _copied_as_clones() -> Iterator[None]:
-    """`copy.deepcopy` of tensors without contents: torch's own way copies what they belong to, and crashes later."""
-
-    def copied(tensor: FakeTensor, memo: dict[int, Any]) -> Tensor:
-        if id(tensor) not in memo:
-            clone = tensor.detach().clone()
-            weight = isinstance(tensor, nn.Parameter)
-            memo[id(tensor)] = nn.Parameter(clone, requires_grad=tensor.requires_grad) if weight else clone
-        own: Tensor = memo[id(tensor)]
-        return own
-
-    FakeTensor.__deepcopy__ = copied  # type: ignore[assignment,method-assign]
-    try:
-        yield
-    finally:
-        del FakeTensor.__deepcopy__
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
-@contextmanager
-def _unmoved() -> Iterator[None]:
-    """Modules stay where they are: there is one device, and torch cannot move parameters without contents in place."""
-    before = nn.Module._apply
-    nn.Module._apply = lambda self, fn, recurse=True: self  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module._apply = before  # type: ignore[method-assign]
+def _less_in_4_bits(policy: VLM) -> Callable[[nn.Module], int]:
+    """Bytes that 4 bits save: of the language model's linear layers, which are kept in the frozen precision here."""
+    language = {id(module) for module in language_model_of(base_model(policy.model)).modules()}
 
+    def saved(part: nn.Module) -> int:
+        layers = [one for one in part.modules() if type(one) is nn.Linear and id(one) in language]
+        frozen = [layer.weight for layer in layers if not layer.weight.requires_grad]
+        return sum(weight.nbytes - int(NF4_BYTES * weight.numel()) for weight in frozen)
 
-@contextmanager
-def _pictures_by_place() -> Iterator[None]:
-    """A cache of features tells pictures without contents apart by where they are, instead of by their pixels."""
-    before = features._key
-
-    def key(image: Tensor, grid: Mapping[str, Tensor]) -> Hashable:
-        return image.untyped_storage()._cdata, image.storage_offset(), image.shape, torch.is_autocast_enabled("cpu")
-
-    features._key = key
-    try:
-        yield
-    finally:
-        features._key = before
-
-
-def _held_by(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
-
-
-def _blocks(model: nn.Module) -> list[nn.Module]:
-    """The repeated blocks of both towers, which are sharded one by one."""
-    names = getattr(base_model(model), "_no_split_modules", None) or ()
-    return [module for module in model.modules() if type(module).__name__ in names]
-
-
-def _quantised(policy: VLM, setup: Setup) -> int:
-    """Bytes that 4 bits save: of the language model's linear layers, which were counted in the frozen precision."""
-    if not setup.quantize:
-        return 0
-    saved = 0.0
-    for module in language_model_of(base_model(policy.model)).modules():
-        if type(module) is nn.Linear and not module.weight.requires_grad:
-            saved += module.weight.nbytes - NF4_BYTES * module.weight.numel()
-    return int(saved)
+    return saved

@@ -34,8 +34,7 @@ def differences(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
 
 def annotated(recipe: Recipe) -> list[Line]:
     """The resolved recipe as lines of YAML with comments: together they load as the same recipe."""
-    setup = {f"setup.{name}": value for name, value in recipe.setup.model_dump(mode="json").items()}
-    settings, differing = recipe.settings() | setup, differences(recipe)
+    settings, differing = recipe.settings() | recipe.setup.settings(), differences(recipe)
     lines = [Line(f"{name}: {_inline(getattr(recipe, name))}") for name in ("name", "title", "paper")]
     section = ""
     for name, value in settings.items():

@@ -320,6 +320,10 @@ class Setup(Section):
         """Whether the vision tower changes in training, by its weights or by adapters."""
         return self.lora.targets == "all" if self.lora else self.vision_tower == "train"
 
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its dotted name, as `--set` takes it."""
+        return {f"setup.{name}": value for name, value in self.model_dump(mode="json").items()}
+
     def trajectory(self) -> dict[str, Any]:
         """What a run is not the same run without, by dotted names: a run resumes with these as it began."""
         kept = self.model_dump(include={"precision", "lora", "quantize", "vision_tower"})

@@ -28,7 +28,7 @@ from foveate.training.attention import enable_packed_attention
 from foveate.training.packing import PackedBatch, pack
 from foveate.training.processes import from_all, on_any
 from foveate.training.scorer import Scorer, base_model
-from foveate.training.skips import Skips, is_sound
+from foveate.training.skips import Skips, SpoiltWeightsError, is_sound
 
 
 class Learner:
@@ -51,10 +51,13 @@ class Learner:
         scorer = Scorer(vlm.model)
         if shard:
             sharding.shard(scorer, accelerator)  # before the optimizer, which is to have the shards
+        # By default torch steps on all weights together on a GPU, and holds one more float32 copy of them meanwhile.
+        fused = accelerator.device.type == "cuda" and accelerator.state.deepspeed_plugin is None
         optimizer = torch.optim.AdamW(
             [parameter for parameter in vlm.model.parameters() if parameter.requires_grad],
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            fused=fused or None,
         )
         self.settings, self.steps, self.accelerator = settings, steps, accelerator
         self.scorer: nn.Module
@@ -92,6 +95,9 @@ class Learner:
 
         Args:
             loss_of: times the number of processes, over which gradients are averaged. An idle batch has no label.
+
+        Raises:
+            SpoiltWeightsError: such an update was made by DeepSpeed, which does not ask.
         """
         total = torch.zeros((), device=self.accelerator.device)
         # Blocks are computed once more only in the mode of training. Dropout is off in either.
@@ -100,16 +106,23 @@ class Learner:
         for number in range(count):
             last = number + 1 == count
             self.accelerator.sync_gradients = last  # DeepSpeed takes its step in the last backward
-            loss = loss_of(batches[number] if number < len(batches) else self._idle)
-            total += loss.detach()
+            # DDP decides in the forward whether the backward sums gradients over processes: once an update is enough.
             # A sharded gradient is shared out at once: whole ones are what there is no room for.
             with nullcontext() if last or self.is_sharded else self.accelerator.no_sync(self.scorer):
+                loss = loss_of(batches[number] if number < len(batches) else self._idle)
+                total += loss.detach()
                 self.accelerator.backward(loss)
         self.scorer.eval()
         norm = self._clip()
         # The norm is of the reduced gradient, the same everywhere; the loss is each process's own.
         skipped = on_any(self.accelerator, not is_sound(total.item(), norm))
         self.skips.count(skipped=skipped, loss=total.item(), norm=norm)
+        if skipped and self.accelerator.state.deepspeed_plugin:
+            raise SpoiltWeightsError(
+                f"DeepSpeed has made an update that is not finite ({self.skips.last}): the weights are spoilt, and not "
+                "saved. Start anew from the last checkpoint (--model) with a lower learning rate or "
+                "setup.precision=float32, or with DDP or FSDP2, which skip such updates"
+            )
         if not skipped:
             self.optimizer.step()
         self.optimizer.zero_grad()

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-from torch import nn
-
 from foveate.episodes import Group
 from foveate.errors import FoveateError
 from foveate.families.base import VLM
@@ -39,11 +36,11 @@ from foveate.training.limits import (
 )
 from foveate.training.metrics import Clock
 from foveate.training.order import Share, order_of, share_of
-from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.policy import prepare, with_reference
 from foveate.training.processes import begin, by_deepspeed, failing_together, on_any
 from foveate.training.rl import RL
 from foveate.training.sft import SFT
-from foveate.training.sharding import asked_for, shard
+from foveate.training.sharding import asked_for_sharding
 from foveate.training.stage import Stage
 from foveate.training.tracking import Tracking, refuse_missing
 
@@ -75,9 +72,6 @@ class StepReport:
 
 Observer = Callable[[StepReport], Mapping[str, float] | None]
 """Called after each step, by the main process; what it returns is logged beside the step's own metrics."""
-
-
-_MIXED = {"float32": "no", "bfloat16": "bf16"}
 
 
 class _Annotated(LazyQuestions):
@@ -135,7 +129,6 @@ class Trainer:
         seed: int = 0,
         save_every: int = 20,
         observers: Sequence[Observer] = (),
-        accelerator: Accelerator | None = None,
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
         if not len(questions):
@@ -145,7 +138,7 @@ class Trainer:
         self._sees_points = self.stage_name == "rl" and recipe.needs_points
         self.questions = _Annotated(questions, regions=self._sees_regions, points=self._sees_points)
         refuse_missing(recipe.setup.trackers)
-        self.accelerator = accelerator or begin(_MIXED[recipe.setup.precision])
+        self.accelerator = begin(recipe.setup.precision)
         self.seed, self.save_every, self.observers = seed, save_every, observers
         self.warn = warn if self.accelerator.is_main_process else lambda _: None
         self._refuse_what_cannot_be_shared_out()
@@ -158,23 +151,17 @@ class Trainer:
         self.stop_requested = False
 
     def _begin(self, vlm: VLM) -> tuple[Learner, Stage]:
-        recipe, accelerator = self.recipe, self.accelerator
-        reference: nn.Module | None = None
+        recipe, accelerator, steps = self.recipe, self.accelerator, self.order.steps
         policy = prepare(vlm, recipe.setup, seed=self.seed, device=accelerator.device)
         if self.stage_name == "sft":
-            learner = Learner(policy, recipe.sft, self.order.steps, accelerator, shard=self.sharded)
+            learner = Learner(policy, recipe.sft, steps, accelerator, shard=self.sharded)
             return learner, SFT(recipe, learner)
-        if recipe.objective.beta and not recipe.setup.lora:
-            copied = Reference(policy.model, recipe.setup, accelerator.autocast)  # before it is wrapped
-            reference = shard(copied, accelerator) if self.sharded else copied
-        learner = Learner(policy, recipe.optimisation, self.order.steps, accelerator, shard=self.sharded)
-        if recipe.objective.beta and recipe.setup.lora:
-            reference = WithoutAdapters(learner.scorer, policy.model)
+        learner, reference = with_reference(policy, recipe, steps, accelerator, sharded=self.sharded)
         return learner, RL(recipe, learner, reference)
 
     @property
     def _shares_out(self) -> bool:
-        return self.recipe.setup.shard == "full" or asked_for(self.accelerator)
+        return self.recipe.setup.shard == "full" or asked_for_sharding()
 
     def _refuse_what_cannot_be_shared_out(self) -> None:
         setup, plugin = self.recipe.setup, self.accelerator.state.deepspeed_plugin
@@ -196,13 +183,16 @@ class Trainer:
             TrainingError: the folder holds another run, or too many updates in a row were not finite.
             PackingMismatch: packed and separate rows differ by more than the precision allows.
             ProcessError: another process has failed.
+            SpoiltWeightsError: DeepSpeed has made an update that is not finite.
+            SamplerMismatch: the engine of the rollouts does not sample from the weights in training.
             CheckpointError: the checkpoint to resume cannot be read.
             OutOfMemoryError: memory does not suffice for a phase of a step.
             DiskFullError: there is no room for the next checkpoint, or for a step's rows.
         """
         with enough_disk(self.run_dir):
             first = self._prepare_folder(resume)
-            self._look_at_the_disk()
+            with failing_together(self.accelerator):
+                self._look_at_the_disk()
             tracking = self._tracking(first)
             try:
                 return self._run(first, tracking)
@@ -215,6 +205,8 @@ class Trainer:
         for step in range(first, steps):
             clock = Clock()
             share = self._share_of(step)
+            with enough_memory("rollout", name):
+                self.stage.wake()
             with failing_together(self.accelerator), self.learner.gathered(), self.accelerator.autocast():
                 questions = [self._question(share.indices[number]) for number in share.numbers]
                 with enough_memory("rollout", name):
@@ -247,21 +239,22 @@ class Trainer:
 
         Raises:
             DiskFullError: there is no room for it; those before it stand.
+            ProcessError: so it was on the main process, and this is another.
         """
         weights, optimizer = self.learner.full_state()
-        if self.accelerator.is_main_process:
-            setup = self.recipe.setup
-            save_checkpoint(
-                self.run_dir / "checkpoints",
-                step,
-                self.learner.vlm,
-                optimizer,
-                weights=weights,
-                keep=setup.keep_checkpoints,
-                keep_every=setup.keep_every,
-                skipped_in_a_row=self.learner.skips.in_a_row,
-            )
-        self.accelerator.wait_for_everyone()
+        with failing_together(self.accelerator):  # and nobody goes on before it stands
+            if self.accelerator.is_main_process:
+                setup = self.recipe.setup
+                save_checkpoint(
+                    self.run_dir / "checkpoints",
+                    step,
+                    self.learner.vlm,
+                    optimizer,
+                    weights=weights,
+                    keep=setup.keep_checkpoints,
+                    keep_every=setup.keep_every,
+                    skipped_in_a_row=self.learner.skips.in_a_row,
+                )
 
     def _saves_after(self, done: int) -> bool:
         often = (self.save_every, self.recipe.setup.keep_every)
@@ -281,8 +274,7 @@ class Trainer:
     def _tracking(self, first: int) -> Tracking:
         recipe = self.recipe
         about = {"recipe": recipe.name, "paper": recipe.paper, "stage": self.stage_name, "seed": self.seed}
-        setup = {f"setup.{name}": value for name, value in recipe.setup.model_dump(mode="json").items()}
-        config = {**about, **recipe.settings(), **setup}
+        config = about | recipe.settings() | recipe.setup.settings()
         return Tracking(
             self.accelerator, recipe.setup.trackers, self.run_dir, step=first, config=config, warn=self.warn
         )

@@ -13,16 +13,19 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from foveate.families.adapters import MissingPackageError, add_adapters, language_model_of, tower_of
+from foveate.families.adapters import MissingPackageError, add_adapters, backbone_of, language_model_of, tower_of
 from foveate.families.base import VLM
 from foveate.families.traits import UnsupportedModelError
-from foveate.recipes import Setup
+from foveate.recipes import Recipe, Setup
 from foveate.training.features import FeatureCache
+from foveate.training.learner import Learner
 from foveate.training.scorer import Scorer, base_model
+from foveate.training.sharding import shard
 
 _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """The layers that autocast runs in lower precision. Embeddings and norms are not among them."""
@@ -60,19 +63,42 @@ def prepare(vlm: VLM, setup: Setup, *, seed: int, device: torch.device) -> VLM:
     return VLM(model, vlm.family)
 
 
+def with_reference(
+    policy: VLM, recipe: Recipe, steps: int, accelerator: Accelerator, *, sharded: bool = False
+) -> tuple[Learner, Reference | WithoutAdapters | None]:
+    """Who learns in the stage `rl`, and the reference that it is held to; None where beta is 0.
+
+    Args:
+        policy: as `prepare` made it.
+        recipe: its objective, setup and optimizer.
+        steps: of the whole stage.
+        sharded: over the processes, the reference's copy too.
+    """
+    setup, wanted = recipe.setup, recipe.objective.beta > 0
+    reference: Reference | WithoutAdapters | None = None
+    if wanted and not setup.lora:
+        reference = Reference(policy.model, setup, accelerator.autocast)  # before the policy is wrapped
+        if sharded:
+            shard(reference, accelerator)
+    learner = Learner(policy, recipe.optimisation, steps, accelerator, shard=sharded)
+    if wanted and setup.lora:
+        reference = WithoutAdapters(learner.scorer, policy.model)
+    return learner, reference
+
+
 class Reference(Scorer):
     """The policy as it is now, frozen: a copy, which shares what is not trained.
 
     Args:
         model: the policy, before it is wrapped for training.
-        precision: that the policy is trained in.
+        setup: under which it is trained: the copy is kept in that precision, and shares a frozen tower.
         autocast: what the policy's forward runs under.
     """
 
     def __init__(
         self, model: PreTrainedModel, setup: Setup, autocast: Callable[[], AbstractContextManager[Any]]
     ) -> None:
-        frozen = [] if setup.trains_tower else [*tower_of(model), model.model.get_image_features]
+        frozen = [] if setup.trains_tower else [*tower_of(model), cast(Any, backbone_of(model)).get_image_features]
         own = copy.deepcopy(model, {id(part): part for part in frozen}).requires_grad_(False)
         if setup.precision == "bfloat16":
             _cast_frozen(own)

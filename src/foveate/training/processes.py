@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import gather_object
 from PIL import Image
 
@@ -26,15 +27,22 @@ class ProcessError(FoveateError, RuntimeError):
     """Another process has failed, or the processes do not know of one another; the message says which."""
 
 
-def begin(mixed_precision: str) -> Accelerator:
+_MIXED = {"float32": "no", "bfloat16": "bf16"}
+"""A setup's precision, as Accelerate calls it."""
+
+
+def begin(precision: str) -> Accelerator:
     """The processes that were launched together, as Accelerate knows them.
+
+    Args:
+        precision: of the setup.
 
     Raises:
         ProcessError: several were launched, and each would run alone.
     """
     # Without it Accelerate takes processes on a CPU that torchrun started for independent ones.
     accelerator = Accelerator(
-        mixed_precision=mixed_precision,
+        mixed_precision=_MIXED[precision],
         cpu=not torch.accelerator.is_available() and not by_deepspeed(),
         # The only buffers are constants; broadcasting them would tie the forwards of the processes to one another.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
@@ -46,6 +54,21 @@ def begin(mixed_precision: str) -> Accelerator:
             "launch with torchrun or accelerate launch, and with as many processes a node as it has GPUs at most"
         )
     return accelerator
+
+
+@contextmanager
+def one_process(precision: str, device: str = "cpu") -> Iterator[Accelerator]:
+    """An accelerator of one process. Accelerate keeps one state a process: another's is put back afterwards."""
+    states: list[dict[str, Any]] = [state._shared_state for state in (PartialState, AcceleratorState, GradientState)]
+    before = [dict(state) for state in states]
+    for state in states:
+        state.clear()
+    try:
+        yield Accelerator(cpu=device == "cpu", mixed_precision=_MIXED[precision])
+    finally:
+        for state, kept in zip(states, before, strict=True):
+            state.clear()
+            state.update(kept)
 
 
 def by_deepspeed() -> bool:

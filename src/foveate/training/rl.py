@@ -34,15 +34,20 @@ class RL(Stage):
         self.recipe, self.learner = recipe, learner
         self.updater = Updater(recipe, learner, reference)
         self.sampler = Sampler(recipe, learner.vlm, learner.accelerator)
-        self.generator = self.sampler.generator
         self.protocol = recipe.build_protocol(learner.vlm.family.budget)
         self.sampling = Sampling(recipe.rollout.temperature, recipe.rollout.max_new_tokens)
+
+    def wake(self) -> None:
+        """Sees to it that the engine samples from the policy as it is now."""
+        self.sampler.wake(self.updater.updates)
 
     def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:
         """A group of episodes for each question."""
         n = self.recipe.rollout.group_size
-        with self.sampler.awake(self.updater.updates) as generator:
-            return run_episodes(questions, self.protocol, generator, n=n, sampling=self.sampling, seed=seed)
+        generator = self.sampler.generator
+        groups = run_episodes(questions, self.protocol, generator, n=n, sampling=self.sampling, seed=seed)
+        self.sampler.sleep()
+        return groups
 
     def check(self, groups: Sequence[Group]) -> None:
         """On the first group."""

@@ -6,8 +6,7 @@ An engine computes with other kernels than the trainer, so its log-probs differ 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +20,8 @@ from foveate.generators.base import Generator
 from foveate.generators.rollout import RolloutError, RolloutGenerator
 from foveate.generators.weights import policy_tensors
 from foveate.recipes import Recipe
-from foveate.training.selfcheck import MEAN_SHARE, ROUNDINGS
+from foveate.training.processes import failing_together
+from foveate.training.selfcheck import MEAN_SHARE, ROUNDINGS, epsilon_of
 from foveate.training.sharding import is_sharded
 
 FLOAT32_BOUND = 1.25e-4
@@ -87,33 +87,34 @@ class Sampler:
             sleeps=engine.sleep,
         )
 
-    @contextmanager
-    def awake(self, updates: int) -> Iterator[Generator]:
-        """The generator with the policy's weights, which were updated so many times: they are sent when that is news.
+    def wake(self, updates: int) -> None:
+        """Gives the engine the policy's weights, which were updated so many times, when that is news.
 
-        Afterwards an engine on the trainer's device gives its memory back.
+        All processes must call it.
+
+        Raises:
+            RolloutError: the engine did not take them.
+            ProcessError: another process could not give them.
         """
         generator = self.generator
-        if not isinstance(generator, RolloutGenerator):
-            yield generator
+        if not isinstance(generator, RolloutGenerator) or (generator.loaded and updates == self._given):
             return
-        if not generator.loaded or updates != self._given:
+        with failing_together(self._accelerator):  # and nobody asks before they are there
             if self._accelerator.is_main_process:
                 generator.update_weights(policy_tensors(self._vlm.model))
-            self._accelerator.wait_for_everyone()
-            generator.loaded, self._given = True, updates
-        yield generator
-        generator.sleep()
+        generator.loaded, self._given = True, updates
+
+    def sleep(self) -> None:
+        """After the rollouts of a step: an engine on the trainer's device gives its memory back."""
+        if isinstance(self.generator, RolloutGenerator):
+            self.generator.sleep()
 
     @property
     def bound(self) -> float:
         """Allowed of the mean absolute difference of log-probs per token."""
         if self._engine.difference_bound is not None:
             return self._engine.difference_bound
-        epsilon = torch.finfo(self._dtype).eps
-        if self._vlm.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
-            epsilon = max(epsilon, torch.finfo(torch.float16).eps)  # TF32
-        return max(FLOAT32_BOUND, MEAN_SHARE * ROUNDINGS * epsilon)
+        return max(FLOAT32_BOUND, MEAN_SHARE * ROUNDINGS * epsilon_of(self._dtype, self._vlm.device))
 
     def refuse_difference(self, mean: float, largest: float) -> None:
         """Stops a run whose engine does not sample from the weights in training.

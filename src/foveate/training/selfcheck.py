@@ -103,6 +103,14 @@ def refuse_unpackable(model: PreTrainedModel, row: int) -> None:
         )
 
 
+def epsilon_of(dtype: torch.dtype, device: torch.device) -> float:
+    """The epsilon of what is computed in a precision on a device: there may be TF32 in the place of float32."""
+    epsilon = torch.finfo(dtype).eps
+    if device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
+        epsilon = max(epsilon, torch.finfo(torch.float16).eps)  # TF32 has float16's mantissa
+    return epsilon
+
+
 class _PrecisionOf:
     """Watches in which dtype the logits come out: what counts is the one in force inside wrappers and autocast."""
 
@@ -124,10 +132,7 @@ class _PrecisionOf:
     @property
     def tolerance(self) -> float:
         """How much two orders of summing may differ in this precision."""
-        epsilon = torch.finfo(self.dtype).eps
-        if self._device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
-            epsilon = max(epsilon, torch.finfo(torch.float16).eps)  # TF32 has float16's mantissa
-        return max(FLOAT32_TOLERANCE, ROUNDINGS * epsilon)
+        return max(FLOAT32_TOLERANCE, ROUNDINGS * epsilon_of(self.dtype, self._device))
 
 
 def _longest_row(vlm: VLM, episodes: Sequence[Episode]) -> int:

@@ -60,6 +60,9 @@ class SFT(Stage):
         self.protocol = recipe.as_tuned().build_protocol(self.family.budget)
         self.sampling = Sampling(0.0, recipe.rollout.max_new_tokens)
 
+    def wake(self) -> None:
+        """Nothing: the policy itself is asked."""
+
     def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:
         """One episode a question: located by the policy, answered by the reference. Nothing is drawn at random."""
         return run_episodes(

@@ -23,12 +23,14 @@ from transformers import PreTrainedModel
 from foveate.training.scorer import Scorer, base_model
 
 
-def shard(scorer: Scorer, accelerator: Accelerator) -> Scorer:
+def shard(scorer: Scorer, accelerator: Accelerator) -> None:
     """Shares a scorer's weights out, layer by layer, and moves them to where the process computes.
 
-    With bfloat16 as the accelerator's precision, weights are gathered and computed with in bfloat16; gradients are
-    summed, and weights and optimizer kept, in float32.
+    With bfloat16 as the accelerator's precision, weights are gathered and computed with in bfloat16, under autocast as
+    everywhere; gradients are summed, and weights and optimizer kept, in float32.
     """
+    # What is not sharded gets that from Accelerate. Policy, reference and the self-check must be of one precision.
+    scorer.forward = accelerator.autocast()(scorer.forward)  # type: ignore[method-assign]
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     policy = MixedPrecisionPolicy()
     if accelerator.mixed_precision == "bf16":
@@ -47,12 +49,11 @@ def shard(scorer: Scorer, accelerator: Accelerator) -> Scorer:
     register_fsdp_forward_method(scorer, "nothing")
     scorer.nothing()
     scorer.reshard()  # type: ignore[operator]  # it is a module of FSDP's now
-    return scorer
 
 
-def asked_for(accelerator: Accelerator) -> bool:
+def asked_for_sharding() -> bool:
     """Whether Accelerate was launched with FSDP configured: also on a CPU, where it forgets that."""
-    return accelerator.num_processes > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -125,7 +126,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, whole: Mapping[str, Any]) -
         }
         for number, entries in whole["state"].items()
     }
-    optimizer.load_state_dict({**whole, "state": state})
+    # How it steps is the machine's matter, not the checkpoint's.
+    groups = [
+        saved | {name: own[name] for name in ("fused", "foreach") if name in own}
+        for saved, own in zip(whole["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**whole, "state": state, "param_groups": groups})
 
 
 def _layer_classes(model: PreTrainedModel) -> set[str]:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import math
 
+from foveate.errors import FoveateError
+
+
+class SpoiltWeightsError(FoveateError, RuntimeError):
+    """An update that was not finite and could not be skipped."""
+
 
 class Skips:
     """Counts them. One is bad luck, many in a row are a run that has come to nothing.

@@ -30,8 +30,12 @@ class Outcome(NamedTuple):
 class Stage(ABC):
     """Reinforcement learning or supervised fine-tuning.
 
-    A process rolls out and checks without the others, and updates with them.
+    A process rolls out and checks without the others, and wakes and updates with them.
     """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Before the questions of a step are rolled out."""
 
     @abstractmethod
     def roll_out(self, questions: Sequence[Question], seed: int) -> list[Group]:
