@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ from foveate.recipes import Recipe, RecipeError, dump_recipe, load_recipe, recip
 from foveate.runs import Standing, load_policy, recipe_for, start
 from foveate.training import SplitError, StepReport, TrainingError
 from foveate.training.checkpoints import checkpoints
+from foveate.training.limits import DiskFullError
 from foveate.training.loop import Trainer
 
 SMALL = (
@@ -209,6 +211,17 @@ def test_a_resumed_run_keeps_its_settings_and_its_questions(
     monkeypatch.setattr(runs, "load_data", fewer)
     with pytest.raises(TrainingError, match="other questions"):
         train(tmp_path, data, resume=True)
+
+
+def test_a_disk_that_is_full_from_the_beginning_is_named(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runs, "replace_json", fail)
+    with pytest.raises(DiskFullError, match=str(tmp_path)):
+        train(tmp_path, data, "rl")
 
 
 @pytest.mark.parametrize("changed", ["weights", "questions"])

@@ -24,6 +24,7 @@ from foveate.questions.schema import Question
 from foveate.recipes import USUAL_RECIPE, Recipe, RecipeError, StageName, load_recipe
 from foveate.training import Observer, StepReport, Trainer, TrainingError
 from foveate.training.checkpoints import checkpoints, steps_done
+from foveate.training.limits import enough_disk
 from foveate.training.loop import refuse_other_recipe, refuse_used
 from foveate.training.order import order_of
 from foveate.training.processes import failing_together
@@ -215,7 +216,7 @@ def start(
         )
         with failing_together(trainer.accelerator):  # nobody writes before everybody has looked at the folder
             run_dir.mkdir(parents=True, exist_ok=True)
-        with failing_together(trainer.accelerator):
+        with failing_together(trainer.accelerator), enough_disk(run_dir):
             if trainer.accelerator.is_main_process:
                 replace_json(run_dir / "run.json", note)
                 if len(questions) > 1:

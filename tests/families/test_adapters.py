@@ -129,6 +129,18 @@ def test_adapters_upon_adapters_are_loaded_through(saved: tuple[VLM, Path], tmp_
     torch.testing.assert_close(logprobs(load(tmp_path)), logprobs(second), atol=1e-4, rtol=0)
 
 
+def test_a_run_of_two_stages_can_be_moved(saved: tuple[VLM, Path], tmp_path: Path) -> None:
+    first, second = (tmp_path / "run" / stage / "checkpoints" / "step-000002" for stage in ("1-rl", "2-sft"))
+    shutil.copytree(saved[1], first)
+    vlm = adapted(load(first), seed=3, moved=True)
+    vlm.save(second)
+    digest = checkpoint_digest(load(second))
+    (tmp_path / "run").rename(tmp_path / "renamed")
+    again = load(tmp_path / "renamed" / "2-sft" / "checkpoints" / "step-000002")
+    torch.testing.assert_close(logprobs(again), logprobs(vlm), atol=1e-4, rtol=0)
+    assert checkpoint_digest(again) == digest
+
+
 def test_a_digest_covers_adapters_their_scale_and_their_base(saved: tuple[VLM, Path], tmp_path: Path) -> None:
     base, folder = tmp_path / "base", tmp_path / "adapters"
     shutil.copytree(tiny.path(), base, ignore=shutil.ignore_patterns("*.py", "__pycache__"))

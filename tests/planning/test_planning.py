@@ -226,6 +226,13 @@ def test_rows_are_as_long_as_the_recipe_lets_them_be():
     assert int((batch.input_ids_BT == shapes.image_token_id).sum()) == shapes.features_in(batch.images)
 
 
+@pytest.mark.parametrize("kind", ["qwen3_vl_moe", "internvl-qwen3_moe"])
+def test_models_with_experts_are_refused(kind, tmp_path):
+    random_vlm(kind=kind).model.config.save_pretrained(tmp_path)
+    with pytest.raises(PlanError, match="experts"):
+        shapes_of(str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def plan():
     recipe = load_recipe("grpo", FEW)

@@ -53,9 +53,19 @@ def base_of(folder: str | Path) -> Base | None:
         return None
     try:
         written = json.loads(file.read_text(encoding="utf-8"))
-        return Base(str(written["base_model_name_or_path"]), written.get("revision"))
+        base = Base(str(written["base_model_name_or_path"]), written.get("revision"))
+        return base._replace(model=_moved_along(Path(folder), base.model))
     except (ValueError, KeyError) as error:
         raise UnsupportedModelError(f"{file} does not say what the adapters were trained on: {error}") from error
+
+
+def _moved_along(folder: Path, base: str) -> str:
+    """Where the base is now: one that is an earlier stage of the same run goes with the run's folder."""
+    was, place = Path(base), folder.resolve()
+    if not was.is_absolute() or was.is_dir() or was.parent.name != "checkpoints" or len(place.parents) < 3:
+        return base
+    now = place.parents[2].joinpath(*was.parts[-3:])
+    return str(now) if now.is_dir() else base
 
 
 def backbone_of(model: PreTrainedModel) -> nn.Module:

@@ -143,7 +143,7 @@ def shapes_of(model: str) -> Shapes:
     Of a hub id what was downloaded before is read; then the table of published shapes; only then the hub is asked.
 
     Raises:
-        PlanError: there is none, or it is not whole.
+        PlanError: there is none, it is not whole, or it is of a model with experts.
         UnsupportedModelError: the architecture is not one of the supported families.
     """
     path = tiny.path() if model == EMBEDDED else Path(model).expanduser()
@@ -179,7 +179,14 @@ def _read(path: str, source: str, **options: Any) -> Shapes:
     architecture_of(path, written)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
+        # Not "num_experts in it": a dense model's configuration may say that there are none.
+        if getattr(config.get_text_config(), "num_experts", None):
+            raise PlanError(
+                f"{path} has experts, which are not planned for: how many tokens each gets depends on the weights"
+            )
         return Shapes(path, source, config, _budget(path, config))
+    except PlanError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PlanError(f"{path}: its config.json cannot be read: {error}") from error
 

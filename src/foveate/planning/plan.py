@@ -172,7 +172,7 @@ def make_plan(
     longest, average = (rows_of(recipe, shapes, assumed, longest=which) for which in (True, False))
     planner = _Planner(shapes, machine, assumed, speed)
     options: list[Option] = []
-    for kind in _kinds(shapes, recipe, machine):
+    for kind in _kinds(recipe, machine):
         if "setup.quantize=4bit" in kind and any(option.fits for option in options):
             continue  # slower than what has room already
         without: set[str] = set()
@@ -214,13 +214,12 @@ def _preference(option: Option) -> tuple[bool, bool, bool, float]:
     return False, setup.lora is not None, setup.quantize is not None, option.total_seconds
 
 
-def _kinds(shapes: Shapes, recipe: Recipe, machine: Machine) -> list[list[str]]:
+def _kinds(recipe: Recipe, machine: Machine) -> list[list[str]]:
     """What is trained: as the recipe says, or less."""
     kinds: list[list[str]] = [[]]
     if recipe.setup.lora is None:
         kinds.append(["setup.lora.rank=16"])
-    dense = not getattr(shapes.text, "num_experts", None)  # experts are not quantised
-    if recipe.setup.quantize is None and machine.is_gpu and dense:
+    if recipe.setup.quantize is None and machine.is_gpu:
         kinds.append([*kinds[-1], "setup.quantize=4bit"])
     return kinds
 
