@@ -53,7 +53,7 @@ def test_parameters_are_those_of_the_real_model(kind):
     vlm = random_vlm(kind=kind)
     shapes = Shapes(kind, "", vlm.family.config, vlm.family.budget)
     assert shapes.parameters == sum(parameter.numel() for parameter in vlm.model.parameters())
-    assert shapes.multiple == vlm.family.multiple
+    assert shapes.geometry == vlm.family.geometry
     assert shapes.image_token_id == vlm.family.image_token_id
 
 
@@ -172,7 +172,7 @@ QUICKLY = {(kind, "bfloat16, checkpoints") for kind in DEEP}
 )
 def test_few_blocks_have_the_figures_of_all(kind, batches, settings):
     shapes, recipe = deep(kind), load_recipe("grpo", list(settings))
-    row = RowShape("question", (shapes.grid(6 * 28 * 28),), 40, 2, 24)
+    row = RowShape("question", (shapes.geometry.grid(6 * 28 * 28),), 40, 2, 24)
     shares = shares_of([(row, batches)], shapes, 1, row.positions(shapes))
     short, whole = (simulate_update(shapes, recipe, shares, gpu=True, every_block=every) for every in (False, True))
     assert figures(short) == pytest.approx(figures(whole), rel=2e-4)  # a norm for each tensor is a few bytes
@@ -182,7 +182,7 @@ def test_few_blocks_have_the_figures_of_all(kind, batches, settings):
 @pytest.mark.parametrize("kind", DEEP)
 def test_few_blocks_write_as_all_do(kind):
     shapes, recipe = deep(kind), load_recipe("grpo", ["setup.precision=bfloat16"])
-    row = RowShape("question", (shapes.grid(6 * 28 * 28),), 40, 2, 24)
+    row = RowShape("question", (shapes.geometry.grid(6 * 28 * 28),), 40, 2, 24)
     short, whole = (simulate_rollout(shapes, recipe, row, 2, gpu=True, every_block=every) for every in (False, True))
     assert asdict(short) == pytest.approx(asdict(whole), rel=1e-4)
 
@@ -223,7 +223,7 @@ def test_rows_are_as_long_as_the_recipe_lets_them_be():
     batch = batch_of(share, shapes)
     assert batch.input_ids_BT.shape == (1, row.positions(shapes))
     assert int(batch.keep_BK.sum()) == row.sampled
-    assert int((batch.input_ids_BT == shapes.image_token_id).sum()) == shapes.features_in(batch.images)
+    assert int((batch.input_ids_BT == shapes.image_token_id).sum()) == shapes.geometry.features_in(batch.images)
 
 
 @pytest.mark.parametrize("kind", ["qwen3_vl_moe", "internvl-qwen3_moe"])

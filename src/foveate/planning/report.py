@@ -37,7 +37,7 @@ def as_json(plan: Plan, recipe: str, typed: str = "") -> dict[str, Any]:
             {
                 "turn": row.name,
                 "per_question": count,
-                "visual_tokens": sum(map(plan.shapes.visual_tokens, row.images)),
+                "visual_tokens": sum(map(plan.shapes.geometry.visual_tokens, row.images)),
                 "prompt": row.prompt(plan.shapes),
                 "branches": row.branches,
                 "branch": row.branch(plan.shapes),
