@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from foveate.planning.machines import GIB, Machine
 from foveate.planning.models import PlanError, Shapes
 from foveate.planning.simulate import Rollout, Update, simulate_rollout, simulate_update
-from foveate.planning.workload import Assumed, RowShape, Share, rows_of, shares_of
+from foveate.planning.workload import Assumed, Rows, RowShape, in_batches, rows_of
 from foveate.recipes import Recipe
 
 CONTEXT = GIB * 6 // 10
@@ -292,18 +292,18 @@ class _Planner:
         """Of a step, that one device has."""
         return math.ceil(recipe.optimisation.questions_per_step / self._machine.count)
 
-    def _shares(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> list[Share]:
+    def _in_batches(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> list[Rows]:
         each = recipe.optimisation.questions_per_update or recipe.optimisation.questions_per_step
         questions = math.ceil(each / self._machine.count)
-        return shares_of(list(rows), self._shapes, questions, recipe.optimisation.tokens_per_batch)
+        return in_batches(list(rows), self._shapes, questions, recipe.optimisation.tokens_per_batch)
 
     def _update(self, recipe: Recipe, rows: Sequence[tuple[RowShape, int]]) -> Update:
         setup = recipe.setup.model_copy(update={"quantize": None})
-        shares = self._shares(recipe, rows)
-        key = (setup.model_dump_json(), *shares)
+        kinds = self._in_batches(recipe, rows)
+        key = (setup.model_dump_json(), *kinds)
         if key not in self._updates:
             self._updates[key] = simulate_update(
-                self._shapes, recipe.model_copy(update={"setup": setup}), shares, gpu=self._machine.is_gpu
+                self._shapes, recipe.model_copy(update={"setup": setup}), kinds, gpu=self._machine.is_gpu
             )
         found = self._updates[key]
         if setup.shard == "full":
@@ -376,12 +376,12 @@ class _Planner:
         )
         # Per position, arithmetic differs little between a longest row and a usual one.
         work = batches = 0.0
-        at_once = {share.row.name: share for share in self._shares(recipe, rows)}
-        for share in self._shares(recipe, usual):
-            simulated = at_once[share.row.name]
-            each = update.flops[share.row.name] / (simulated.together * simulated.row.positions(shapes))
-            work += rounds * each * share.count * share.row.positions(shapes)
-            batches += rounds * share.batches
+        at_once = {kind.row.name: kind for kind in self._in_batches(recipe, rows)}
+        for kind in self._in_batches(recipe, usual):
+            simulated = at_once[kind.row.name]
+            each = update.flops[kind.row.name] / (simulated.together * simulated.row.positions(shapes))
+            work += rounds * each * kind.count * kind.row.positions(shapes)
+            batches += rounds * kind.batches
         seconds = {"update": work / (flops * speed.update)}
         if recipe.setup.shard == "full":
             # Weights are fetched twice and gradients sent once, in halves of float32, for every batch.

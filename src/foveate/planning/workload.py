@@ -76,7 +76,7 @@ class RowShape:
 
 
 @dataclass(frozen=True)
-class Share:
+class Rows:
     """Rows of one kind in an update: `count` of them, `together` in a batch."""
 
     row: RowShape
@@ -121,18 +121,18 @@ def rows_of(recipe: Recipe, shapes: Shapes, assumed: Assumed, *, longest: bool) 
     return [(first, 1)]
 
 
-def shares_of(rows: list[tuple[RowShape, int]], shapes: Shapes, questions: int, tokens_per_batch: int) -> list[Share]:
+def in_batches(rows: list[tuple[RowShape, int]], shapes: Shapes, questions: int, tokens_per_batch: int) -> list[Rows]:
     """The rows of an update over `questions` questions, in batches as `training.packing.pack` fills them."""
-    shares = []
+    kinds = []
     for row, count in rows:
         total = count * questions
-        shares.append(Share(row, total, max(1, min(total, tokens_per_batch // row.positions(shapes)))))
-    return sorted(shares, key=lambda share: (share.row.branches, share.row.prompt(shapes)))
+        kinds.append(Rows(row, total, max(1, min(total, tokens_per_batch // row.positions(shapes)))))
+    return sorted(kinds, key=lambda kind: (kind.row.branches, kind.row.prompt(shapes)))
 
 
-def batch_of(share: Share, shapes: Shapes) -> PackedBatch:
+def batch_of(kind: Rows, shapes: Shapes) -> PackedBatch:
     """A batch of these rows, as `training.packing` would make it: ids, positions and masks; pictures of one colour."""
-    row, rows = share.row, share.together
+    row, rows = kind.row, kind.together
     prefix, length = row.prompt(shapes) - 1, row.branch(shapes)
     total = prefix + row.branches * length
     ids_BT = torch.full((rows, total), shapes.text_token_id)
