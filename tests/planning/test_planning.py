@@ -261,7 +261,7 @@ def test_sharding_divides(plan):
 
 def test_the_settings_that_are_advised_can_be_typed(plan):
     command = shlex.split(as_json(plan, "grpo", " ".join(f"--set {one}" for one in FEW))["command"])
-    assert command[:3] == ["torchrun", "--nproc-per-node", "2"]
+    assert command[:6] == ["torchrun", "--nproc-per-node", "2", "-m", "foveate", "train"]
     settings = [word for before, word in pairwise(command) if before == "--set"]
     assert load_recipe("grpo", settings) == plan.best.recipe
 

@@ -69,7 +69,7 @@ def _option(option: Option) -> dict[str, Any]:
 
 
 def _command(plan: Plan, best: Option, recipe: str, typed: str) -> str:
-    launcher = "" if plan.machine.count == 1 else f"torchrun --nproc-per-node {plan.machine.count} --no-python "
+    launcher = "" if plan.machine.count == 1 else f"torchrun --nproc-per-node {plan.machine.count} -m "
     flags = " ".join(f"--set {flag}" for flag in best.flags)
     words = (
         f"{launcher}foveate train {recipe} --model {plan.shapes.name}",
