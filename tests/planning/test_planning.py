@@ -18,7 +18,8 @@ from foveate.planning.depth import shorten
 from foveate.planning.ledger import Ledger
 from foveate.planning.machines import GIB, machine_of
 from foveate.planning.models import PlanError, Shapes, shapes_of
-from foveate.planning.plan import Speed, make_plan
+from foveate.planning.option import Speed
+from foveate.planning.plan import make_plan
 from foveate.planning.published import CONFIGS
 from foveate.planning.report import as_json
 from foveate.planning.simulate import simulate_rollout, simulate_update

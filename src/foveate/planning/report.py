@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from foveate.planning import plan as planning
+from foveate.planning import option as planning
 from foveate.planning.machines import GIB
-from foveate.planning.plan import Option, Plan
+from foveate.planning.option import Option
+from foveate.planning.plan import Plan
 
 
 def as_json(plan: Plan, recipe: str, typed: str = "") -> dict[str, Any]:
