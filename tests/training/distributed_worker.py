@@ -72,7 +72,6 @@ def run(
     """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED"):
         _deepspeed_on_a_cpu()
-    TERMS["accuracy"] = REWARDS[reward]  # type: ignore[index]
     own = SCENES[:questions]
     trainer = Trainer(
         load_recipe(recipe, list(settings)),
@@ -93,8 +92,12 @@ def run(
         return update(*args)
 
     trainer.stage.update = counted  # type: ignore[method-assign]
+    TERMS["accuracy"] = REWARDS[reward]  # type: ignore[index]
     passes = _count_passes(trainer)
-    history = trainer.run(resume=resume)
+    try:
+        history = trainer.run(resume=resume)
+    finally:
+        TERMS["accuracy"] = _ACCURACY  # type: ignore[index]  # whoever runs next in this process may mean it
     if trainer.accelerator.is_main_process:
         Path(out, "passes.json").write_text(json.dumps(passes), encoding="utf-8")
     return history

@@ -203,11 +203,6 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(runs: Path, how: str
     assert distance(runs / how / "hart", runs / f"{how} to {how}") == 0
 
 
-def test_one_process_alone_has_everything(runs: Path, tmp_path: Path) -> None:
-    worker.run(str(tmp_path / "sharded"), **planned("hart", "fsdp2"))
-    assert distance(runs / "one" / "hart", tmp_path / "sharded") == 0
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_a_process_is_killed_and_the_run_goes_on(tmp_path: Path, how: str) -> None:

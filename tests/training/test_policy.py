@@ -24,6 +24,7 @@ from foveate.training.checkpoints import checkpoints
 from foveate.training.loop import refuse_other_recipe
 from foveate.training.packing import batch_logprobs, pack, packed_logprobs
 from foveate.training.policy import Reference, WithoutAdapters, prepare
+from foveate.training.processes import ProcessError, begin
 from foveate.training.scorer import Scorer, base_model
 from foveate.training.update import Scored
 
@@ -290,6 +291,13 @@ def test_the_tower_gets_flash_attention_where_it_is_there(monkeypatch, device, p
     monkeypatch.setattr(model, "set_attn_implementation", asked.append)
     policy_module._set_tower_attention(model, Setup(precision=precision), torch.device(device))
     assert asked == ([{"vision_config": expected}] if expected else [])
+
+
+def test_a_second_precision_in_one_process_is_refused() -> None:
+    begin("float32")
+    begin("float32")  # as a second stage does
+    with pytest.raises(ProcessError, match=r"setup\.precision=bfloat16 in a process of its own"):
+        begin("bfloat16")
 
 
 def test_a_model_with_experts_is_not_quantised() -> None:

@@ -56,8 +56,7 @@ def train(
 
     Ctrl-C and SIGTERM save a checkpoint after the step under way and end with status 130 or 143; --resume goes on
     from it. On several GPUs it is started by torchrun or accelerate launch (docs/distributed.md). With two stages
-    (--set stages=rl,sft)
-    each gets questions of its own, and a folder of its own in the run folder.
+    (--set stages=rl,sft) each gets questions of its own, and a folder of its own in the run folder.
     """
     from foveate.display import TrainingDisplay
     from foveate.recipes import load_recipe

@@ -205,8 +205,8 @@ def simulate_rollout(
     short = unshortened(shapes) if every_block else shorten(shapes)
     with standing(ledger, short.shapes, recipe, gpu=gpu, alone=True) as (policy, _, _):
         prompt, longest = row.prompt(shapes), row.sequence(shapes)
-        limits = _Limits()
-        contexts = max(1, min(questions, limits.prefill // prompt, limits.samples // row.branches))
+        engine = recipe.setup.engine
+        contexts = max(1, min(questions, engine.prefill_tokens // prompt, engine.samples // row.branches))
         samples = contexts * row.branches
         family = cast(Sized, policy.family)
         # What is read at a time was settled above: the second time it is as much text as is there in the end.
@@ -280,14 +280,6 @@ def _extents(short: Shortened, spans: Sequence[Span], held: int, lasting: int) -
 def learner_precision(recipe: Recipe) -> torch.autocast:
     """What training's loop runs rollouts under."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.setup.precision == "bfloat16")
-
-
-@dataclass(frozen=True)
-class _Limits:
-    """Of `LocalGenerator`, by default."""
-
-    prefill: int = 16_384
-    samples: int = 256
 
 
 def _states(optimizer: torch.optim.Optimizer, module: nn.Module) -> Iterator[torch.UntypedStorage]:

@@ -246,6 +246,10 @@ class Engine(Section):
 
     name: Literal["local", "vllm", "vllm_server"] = "local"
     """The trainer's own model; vLLM in the trainer's process; vLLM's server elsewhere (`foveate serve-rollouts`)."""
+    prefill_tokens: PositiveInt = 16_384
+    """`local`: positions of the contexts that are read together, padding included; one that is longer is read alone."""
+    samples: PositiveInt = 256
+    """`local`: that are written together; those of one context always are."""
     gpu_memory: float = Field(default=0.3, gt=0, lt=1)
     """`vllm`: the engine's share of the GPU's memory, its weights included."""
     sleep: bool = True

@@ -24,7 +24,8 @@ _NO_MEMORY_SAID = ("can't allocate memory", "not enough memory", "out of memory"
 _MENDS: Mapping[Phase, str] = {
     "setting up": "Train adapters instead of all weights (setup.lora.rank=16), which also does without a copy for the "
     "reference; or set objective.beta=0, which needs no reference",
-    "rollout": "Lower optimisation.questions_per_step, rollout.group_size, rollout.max_new_tokens or images.max_pixels",
+    "rollout": "Lower setup.engine.prefill_tokens and setup.engine.samples, which changes no method; then "
+    "rollout.group_size, rollout.max_new_tokens or images.max_pixels",
     "update": "Lower {settings}.tokens_per_batch, then images.max_pixels; set setup.gradient_checkpointing=true, or "
     "train adapters instead of all weights (setup.lora.rank=16)",
     "reference": "Lower {settings}.tokens_per_batch, then images.max_pixels; or set objective.beta=0, which needs no "

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState, is_initialized
 from accelerate.utils import gather_object
 from PIL import Image
 
@@ -38,8 +38,13 @@ def begin(precision: str) -> Accelerator:
         precision: of the setup.
 
     Raises:
-        ProcessError: several were launched, and each would run alone.
+        ProcessError: several were launched, and each would run alone; or a run of another precision was begun before.
     """
+    if is_initialized() and AcceleratorState().mixed_precision != _MIXED[precision]:
+        raise ProcessError(
+            f"a run of another precision was begun in this process, and Accelerate keeps one for good: train with "
+            f"setup.precision={precision} in a process of its own"
+        )
     # Without it Accelerate takes processes on a CPU that torchrun started for independent ones.
     accelerator = Accelerator(
         mixed_precision=_MIXED[precision],

@@ -58,7 +58,7 @@ class Sampler:
     def _build(self, recipe: Recipe) -> Generator:
         engine = self._engine
         if engine.name == "local":
-            return LocalGenerator(self._vlm)
+            return LocalGenerator(self._vlm, max_prefill_tokens=engine.prefill_tokens, max_samples=engine.samples)
         if any(map(is_sharded, self._vlm.model.modules())):
             raise RolloutError(
                 f"setup.engine.name={engine.name} cannot be given weights that are sharded over processes: train with "

@@ -56,7 +56,10 @@ class SFT(Stage):
 
     def __init__(self, recipe: Recipe, learner: Learner) -> None:
         self.recipe, self.learner, self.family = recipe, learner, learner.vlm.family
-        self.generator = LocalGenerator(learner.vlm)
+        engine = recipe.setup.engine
+        self.generator = LocalGenerator(
+            learner.vlm, max_prefill_tokens=engine.prefill_tokens, max_samples=engine.samples
+        )
         self.protocol = recipe.as_tuned().build_protocol(self.family.budget)
         self.sampling = Sampling(0.0, recipe.rollout.max_new_tokens)
 
