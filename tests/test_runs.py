@@ -355,6 +355,19 @@ def test_a_tool_that_is_rewarded_without_an_information_gap_is_warned_of(
         assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        (["rollout.group_size=1", "objective.beta=0"], True),
+        (["rollout.group_size=1", "objective.beta=0.04"], False),  # the KL term moves the weights
+        (["rollout.group_size=2", "objective.beta=0"], False),
+        (["rollout.group_size=1", "objective.beta=0", "stages=sft"], False),
+    ],
+)
+def test_groups_of_one_are_said_to_teach_nothing(settings: list[str], warned: bool) -> None:
+    assert bool(runs.lacks_advantages(load_recipe("hart", settings))) == warned
+
+
 def test_the_warning_comes_before_the_training(tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(Trainer, "run", lambda trainer, *, resume: said.append("training"))

@@ -195,8 +195,9 @@ def start(
     note |= {"foveate": foveate.__version__, "weights": began.get("weights")}
     _refuse_other_questions(run_dir, began, note["trained_on"])
     ended_by: list[int] = []
-    if lacking := lacks_information_gap(recipe, data, questions.get("rl", ())):
-        warn(lacking)
+    for said in (lacks_information_gap(recipe, data, questions.get("rl", ())), lacks_advantages(recipe)):
+        if said:
+            warn(said)
 
     def train(stage: StageName, folder: Path, model: str) -> bool:
         """Whether the stage ran to its end; its model and optimizer are gone when the next one loads."""
@@ -286,6 +287,16 @@ def lacks_information_gap(recipe: Recipe, data: str, questions: Sequence[Questio
     return (
         f"no question of {data} has `view_pixels`: full images are shown under one budget, and where that suffices "
         f"crops add nothing. The data that {recipe.name} is meant for is written by `foveate select-resolution`"
+    )
+
+
+def lacks_advantages(recipe: Recipe) -> str | None:
+    """What to say where an episode has no other to be compared with, and nothing else moves the weights; or None."""
+    if "rl" not in recipe.stages or recipe.rollout.group_size > 1 or recipe.objective.beta:
+        return None
+    return (
+        "rollout.group_size=1: the mean of a group of one is its own reward, so no episode has an advantage, and the "
+        "stage rl changes nothing. Take 4 or more"
     )
 
 

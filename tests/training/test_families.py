@@ -143,7 +143,7 @@ def photograph(tmp_path: Path) -> Path:
 class Scripted(Generator):
     """Points at the red in its family's frame, then answers, rightly every other time, in the family's own tokens."""
 
-    def __init__(self, vlm: VLM) -> None:
+    def __init__(self, vlm: VLM, **_: int) -> None:
         self._family = vlm.family
 
     @property

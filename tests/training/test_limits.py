@@ -83,8 +83,9 @@ def test_other_failures_pass_as_they_are() -> None:
 def test_memory_is_logged_at_every_step(tmp_path: Path) -> None:
     rows = trainer(tmp_path).run()
     assert all(50 < row["memory/resident_mib"] < 1_000_000 for row in rows)
-    held = torch.ones(64 * 2**20 // 4)
-    assert memory_metrics()["memory/resident_mib"] > rows[0]["memory/resident_mib"] + 20
+    before = memory_metrics()["memory/resident_mib"]
+    held = torch.ones(256 * 2**20 // 4)  # more than the allocator has lying about
+    assert memory_metrics()["memory/resident_mib"] > before + 100
     del held
 
 

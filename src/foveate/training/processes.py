@@ -87,8 +87,11 @@ def is_first() -> bool:
 
 
 def end() -> None:
-    """Takes leave of the other processes, after which none of them can be asked."""
-    if torch.distributed.is_initialized():
+    """Takes leave of the other processes, after which none of them can be asked.
+
+    A process alone has nobody to take leave of: a group that it has is an engine's own, which ends it itself.
+    """
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         torch.distributed.destroy_process_group()
 
 
