@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from foveate.evaluation.official import Official
+from foveate.sizes import in_words
 
 if TYPE_CHECKING:  # torch comes with it, and asking an endpoint needs none
     from foveate.training import StepReport
@@ -205,7 +206,7 @@ def plan_tables(figures: Mapping[str, Any]) -> Group:
 
 def _plan_vllm(vllm: Mapping[str, Any]) -> str:
     wants = (
-        f"{_gib(vllm['weights'])} of weights and {_gib(vllm['cache'])} of caches for all samples at once, "
+        f"{in_words(vllm['weights'])} of weights and {in_words(vllm['cache'])} of caches for all samples at once, "
         f"{vllm['share']:.0%} of a device"
     )
     length = f"longest sequence: {vllm['max_length']} tokens (setup.engine.max_length)"
@@ -234,17 +235,17 @@ def _plan_options(options: Sequence[Mapping[str, Any]]) -> Table:
     for one in options:
         fits = "[green]yes[/green]" if one["fits"] else "[red]no[/red]"
         flags = "\n".join(one["settings"]) or "as they are"
-        needs = f"over {_gib(one['needed'])}" if one["hopeless"] else _gib(one["needed"])
+        needs = f"over {in_words(one['needed'])}" if one["hopeless"] else in_words(one["needed"])
         seconds = f"{one['seconds']['step']:,.0f}" if one["seconds"] else "not looked at"
-        table.add_row(flags, needs, _gib(one["capacity"]), fits, seconds)
+        table.add_row(flags, needs, in_words(one["capacity"]), fits, seconds)
     return table
 
 
 def _plan_phases(best: Mapping[str, Any]) -> Table:
     table = Table("phase, a device", "peak", "of which", box=None)
     for phase in best["phases"]:
-        parts = ", ".join(f"{name} {_gib(size)}" for name, size in phase["parts"].items() if size)
-        table.add_row(phase["name"], _gib(phase["peak"]), parts)
+        parts = ", ".join(f"{name} {in_words(size)}" for name, size in phase["parts"].items() if size)
+        table.add_row(phase["name"], in_words(phase["peak"]), parts)
     seconds = ", ".join(f"{name} {value:,.0f} s" for name, value in best["seconds"].items())
     table.add_row("time (estimate)", "", seconds)
     return table
@@ -252,9 +253,3 @@ def _plan_phases(best: Mapping[str, Any]) -> Table:
 
 def _parameters(count: int) -> str:
     return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
-
-
-def _gib(size: float) -> str:
-    if size < 1 << 29:
-        return f"{size / (1 << 20):,.1f} MiB"
-    return f"{size / (1 << 30):,.1f} GiB"

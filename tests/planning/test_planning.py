@@ -18,11 +18,12 @@ from foveate.planning.depth import shorten
 from foveate.planning.ledger import Ledger
 from foveate.planning.machines import GIB, machine_of
 from foveate.planning.models import PlanError, Shapes, shapes_of
-from foveate.planning.plan import Speed, make_plan
+from foveate.planning.option import Speed
+from foveate.planning.plan import make_plan
 from foveate.planning.published import CONFIGS
 from foveate.planning.report import as_json
 from foveate.planning.simulate import simulate_rollout, simulate_update
-from foveate.planning.workload import Assumed, RowShape, batch_of, rows_of, shares_of
+from foveate.planning.workload import Assumed, RowShape, batch_of, in_batches, rows_of
 from foveate.recipes import load_recipe
 
 FEW = [
@@ -53,7 +54,7 @@ def test_parameters_are_those_of_the_real_model(kind):
     vlm = random_vlm(kind=kind)
     shapes = Shapes(kind, "", vlm.family.config, vlm.family.budget)
     assert shapes.parameters == sum(parameter.numel() for parameter in vlm.model.parameters())
-    assert shapes.multiple == vlm.family.multiple
+    assert shapes.geometry == vlm.family.geometry
     assert shapes.image_token_id == vlm.family.image_token_id
 
 
@@ -116,7 +117,7 @@ def test_a_ledger_counts_what_is_alive():
 def needs(*settings: str, grid=(4, 4), reply=16, branches=4):
     shapes, recipe = shapes_of(EMBEDDED), load_recipe("grpo", ["objective.beta=0", *settings])
     row = RowShape("question", (grid,), 12, branches, reply)
-    return simulate_update(shapes, recipe, shares_of([(row, 1)], shapes, 1, 16_384), gpu=True)
+    return simulate_update(shapes, recipe, in_batches([(row, 1)], shapes, 1, 16_384), gpu=True)
 
 
 def test_more_tokens_never_need_less():
@@ -172,9 +173,9 @@ QUICKLY = {(kind, "bfloat16, checkpoints") for kind in DEEP}
 )
 def test_few_blocks_have_the_figures_of_all(kind, batches, settings):
     shapes, recipe = deep(kind), load_recipe("grpo", list(settings))
-    row = RowShape("question", (shapes.grid(6 * 28 * 28),), 40, 2, 24)
-    shares = shares_of([(row, batches)], shapes, 1, row.positions(shapes))
-    short, whole = (simulate_update(shapes, recipe, shares, gpu=True, every_block=every) for every in (False, True))
+    row = RowShape("question", (shapes.geometry.grid(6 * 28 * 28),), 40, 2, 24)
+    kinds = in_batches([(row, batches)], shapes, 1, row.positions(shapes))
+    short, whole = (simulate_update(shapes, recipe, kinds, gpu=True, every_block=every) for every in (False, True))
     assert figures(short) == pytest.approx(figures(whole), rel=2e-4)  # a norm for each tensor is a few bytes
     assert (short.weights, short.states, short.flops) == (whole.weights, whole.states, whole.flops)
 
@@ -182,7 +183,7 @@ def test_few_blocks_have_the_figures_of_all(kind, batches, settings):
 @pytest.mark.parametrize("kind", DEEP)
 def test_few_blocks_write_as_all_do(kind):
     shapes, recipe = deep(kind), load_recipe("grpo", ["setup.precision=bfloat16"])
-    row = RowShape("question", (shapes.grid(6 * 28 * 28),), 40, 2, 24)
+    row = RowShape("question", (shapes.geometry.grid(6 * 28 * 28),), 40, 2, 24)
     short, whole = (simulate_rollout(shapes, recipe, row, 2, gpu=True, every_block=every) for every in (False, True))
     assert asdict(short) == pytest.approx(asdict(whole), rel=1e-4)
 
@@ -201,8 +202,8 @@ def test_only_what_is_alike_is_left_out():
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen3-VL-8B-Instruct"])
 def test_few_blocks_have_the_figures_of_a_large_model(name):
     shapes, recipe = shapes_of(name), load_recipe("hart", ["setup.precision=bfloat16", "images.max_pixels=401408"])
-    shares = shares_of(rows_of(recipe, shapes, Assumed(), longest=True), shapes, 1, 16_384)
-    short, whole = (simulate_update(shapes, recipe, shares, gpu=True, every_block=every) for every in (False, True))
+    kinds = in_batches(rows_of(recipe, shapes, Assumed(), longest=True), shapes, 1, 16_384)
+    short, whole = (simulate_update(shapes, recipe, kinds, gpu=True, every_block=every) for every in (False, True))
     assert figures(short) == pytest.approx(figures(whole), rel=1e-6)
 
 
@@ -219,11 +220,11 @@ def test_rows_are_as_long_as_the_recipe_lets_them_be():
     [(row, count)] = rows_of(recipe, shapes, Assumed(prompt_tokens=10), longest=True)
     assert (count, row.branches, row.prompt(shapes)) == (1, 8, 10 + 16)
     assert row.branch(shapes) == 32 + 5 + 16 + 32
-    [share] = shares_of([(row, 1)], shapes, 1, 16_384)
-    batch = batch_of(share, shapes)
+    [kind] = in_batches([(row, 1)], shapes, 1, 16_384)
+    batch = batch_of(kind, shapes)
     assert batch.input_ids_BT.shape == (1, row.positions(shapes))
     assert int(batch.keep_BK.sum()) == row.sampled
-    assert int((batch.input_ids_BT == shapes.image_token_id).sum()) == shapes.features_in(batch.images)
+    assert int((batch.input_ids_BT == shapes.image_token_id).sum()) == shapes.geometry.features_in(batch.images)
 
 
 @pytest.mark.parametrize("kind", ["qwen3_vl_moe", "internvl-qwen3_moe"])
@@ -261,7 +262,7 @@ def test_sharding_divides(plan):
 
 def test_the_settings_that_are_advised_can_be_typed(plan):
     command = shlex.split(as_json(plan, "grpo", " ".join(f"--set {one}" for one in FEW))["command"])
-    assert command[:3] == ["torchrun", "--nproc-per-node", "2"]
+    assert command[:6] == ["torchrun", "--nproc-per-node", "2", "-m", "foveate", "train"]
     settings = [word for before, word in pairwise(command) if before == "--set"]
     assert load_recipe("grpo", settings) == plan.best.recipe
 

@@ -22,7 +22,7 @@ from foveate.families import VLM
 from foveate.generators import LocalGenerator, Request, Sampling
 from foveate.planning.models import Shapes
 from foveate.planning.simulate import simulate_rollout, simulate_update
-from foveate.planning.workload import RowShape, shares_of
+from foveate.planning.workload import RowShape, in_batches
 from foveate.recipes import Recipe, load_recipe
 from foveate.training.policy import Reference, prepare, with_reference
 from foveate.training.processes import one_process
@@ -106,7 +106,7 @@ def compare(case: Case, device: str = "cpu") -> MemoryRow:
     if case.rollout:
         rolled = simulate_rollout(shapes, recipe, row, 1, gpu=gpu)
         return MemoryRow(case.name, rolled.weights + rolled.peak, _rollout(case, recipe, vlm, device))
-    update = simulate_update(shapes, recipe, shares_of([(row, 1)], shapes, 1, 16_384), gpu=gpu)
+    update = simulate_update(shapes, recipe, in_batches([(row, 1)], shapes, 1, 16_384), gpu=gpu)
     return MemoryRow(case.name, update.peak, _update(case, recipe, vlm, device))
 
 

@@ -36,7 +36,8 @@ def plan(
     from foveate.display import plan_tables
     from foveate.planning.machines import machine_of
     from foveate.planning.models import shapes_of
-    from foveate.planning.plan import Speed, make_plan
+    from foveate.planning.option import Speed
+    from foveate.planning.plan import make_plan
     from foveate.planning.report import as_json
     from foveate.planning.workload import Assumed
     from foveate.recipes import load_recipe

@@ -17,6 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from foveate.context import Context, Sampled
 from foveate.errors import FoveateError
 from foveate.families.adapters import has_adapters, save_adapters
+from foveate.families.geometry import Geometry
 from foveate.families.traits import BoxStyle, UnsupportedModelError
 from foveate.images import PixelBudget, View
 from foveate.regions import Frame
@@ -59,6 +60,10 @@ class Encoded:
 class Family(ABC):
     """How to speak to a family of models: chat format, coordinates, images, positions.
 
+    Attributes:
+        layout: how it makes visual tokens of pixels.
+        geometry: the same with this model's sizes.
+
     Args:
         config: the model's configuration.
         tokenizer: with its chat template.
@@ -71,6 +76,8 @@ class Family(ABC):
 
     name: ClassVar[str]
     frame: ClassVar[Frame]
+    layout: ClassVar[type[Geometry]]
+    geometry: Geometry
 
     def __init__(self, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, image_processor: Any) -> None:
         self.config = config
@@ -105,13 +112,9 @@ class Family(ABC):
         # when its key does: these are inputs of the vision tower, not its features, which would go stale.
         self._pixels: WeakKeyDictionary[View, Mapping[str, Tensor]] = WeakKeyDictionary()
         self._encoded: WeakKeyDictionary[Context, Encoded] = WeakKeyDictionary()
+        self.geometry = self.layout.of(config)
 
     # --- what a family says of itself ---------------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def multiple(self) -> int:
-        """The side of one visual token, in pixels: shown sizes are multiples of it."""
 
     @property
     @abstractmethod
@@ -142,14 +145,19 @@ class Family(ABC):
         """The view as keyword arguments of the model's forward."""
 
     @abstractmethod
-    def features_in(self, images: Mapping[str, Tensor]) -> int:
-        """How many visual features the model will make of these keyword arguments: one per placeholder expected."""
-
-    @abstractmethod
     def positions(self, token_ids: Sequence[int], views: Sequence[View]) -> Tensor:
         """Position ids (axes, length) of a whole sequence."""
 
     # --- what follows from it -----------------------------------------------------------------------------------
+
+    @property
+    def multiple(self) -> int:
+        """The side of one visual token, in pixels: shown sizes are multiples of it."""
+        return self.geometry.multiple
+
+    def features_in(self, images: Mapping[str, Tensor]) -> int:
+        """How many visual features the model will make of these keyword arguments: one per placeholder expected."""
+        return self.geometry.features_in(images)
 
     @property
     def eos_token_id(self) -> int:

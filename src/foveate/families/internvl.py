@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from foveate.families.base import ContextError, Family
+from foveate.families.geometry import Tiles
 from foveate.families.traits import UnsupportedModelError
 from foveate.images import PixelBudget, View
 from foveate.regions import Frame
@@ -30,6 +31,8 @@ class InternVL(Family):
 
     name = "internvl"
     frame = Frame.THOUSAND
+    layout = Tiles
+    geometry: Tiles
 
     def __init__(self, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, image_processor: Any) -> None:
         if (tower := config.get_text_config().model_type) not in _TOWERS:
@@ -44,19 +47,11 @@ class InternVL(Family):
                 f"the image processor makes tiles of {made['height']} x {made['width']} pixels; the model expects "
                 f"{seen[0]} x {seen[1]}, and foveate square ones"
             )
-        patches = seen[0] // config.vision_config.patch_size[0]
-        self._tile, self._tile_tokens = int(seen[0]), int(patches * config.downsample_ratio) ** 2
-
-    @property
-    def multiple(self) -> int:
-        """Patch size over the downsampling: 28 px of a tile."""
-        return int(self.config.vision_config.patch_size[0] / self.config.downsample_ratio)
 
     @property
     def budget(self) -> PixelBudget:
         """As many tiles as the processor makes, 1 to 12, without the thumbnail."""
-        fewest, most = self.image_processor.min_patches, self.image_processor.max_patches
-        return PixelBudget(fewest * self._tile**2, most * self._tile**2)
+        return self.geometry.budget(self.image_processor.min_patches, self.image_processor.max_patches)
 
     @property
     def image_token_id(self) -> int:
@@ -82,16 +77,12 @@ class InternVL(Family):
         """Tiles, the thumbnail included, times 256."""
         width, height = view.size
         tiles = self.image_processor.get_number_of_image_patches(height, width, self._tiling(view))
-        return int(tiles) * self._tile_tokens
+        return self.geometry.visual_tokens((1, int(tiles)))
 
     def pixels(self, view: View) -> Mapping[str, Tensor]:
         """`pixel_values` (tiles, channels, 448, 448): row by row, the thumbnail last."""
         processed = self.image_processor(images=[view.image], return_tensors="pt", **self._tiling(view))
         return {"pixel_values": processed["pixel_values"]}
-
-    def features_in(self, images: Mapping[str, Tensor]) -> int:
-        """Tiles times 256."""
-        return len(images["pixel_values"]) * self._tile_tokens if "pixel_values" in images else 0
 
     def positions(self, token_ids: Sequence[int], views: Sequence[View]) -> Tensor:
         """One axis: every token, of text or image, one further than the one before.
@@ -113,5 +104,5 @@ class InternVL(Family):
     def _tiling(self, view: View) -> dict[str, Any]:
         """The processor's settings for a view: at most as many tiles as its pixels fill, within the processor's own."""
         fewest, most = self.image_processor.min_patches, self.image_processor.max_patches
-        filled = round(view.size[0] * view.size[1] / self._tile**2)
+        filled = round(view.size[0] * view.size[1] / self.geometry.side**2)
         return {"crop_to_patches": True, "min_patches": fewest, "max_patches": min(max(filled, fewest), most)}

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from foveate.families.base import ContextError, Family
+from foveate.families.geometry import Patches
 from foveate.families.traits import UnsupportedModelError
 from foveate.images import PixelBudget, View
 
@@ -18,19 +19,17 @@ from foveate.images import PixelBudget, View
 class QwenVL(Family):
     """Qwen2-VL and what came of it. An image is one grid of patches, of which each square of four is a visual token."""
 
+    layout = Patches
+    geometry: Patches
+
     def __init__(self, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, image_processor: Any) -> None:
         super().__init__(config, tokenizer, image_processor)
-        patch, merge = config.vision_config.patch_size, config.vision_config.spatial_merge_size
+        patch, merge = self.geometry.patch, self.geometry.merge
         if (image_processor.patch_size, image_processor.merge_size) != (patch, merge):
             raise UnsupportedModelError(
                 f"the image processor makes patches of {image_processor.patch_size} pixels, merged by "
                 f"{image_processor.merge_size}; the model expects {patch}, merged by {merge}"
             )
-
-    @property
-    def multiple(self) -> int:
-        """Patch size times merge size: 28 px, 32 in Qwen3-VL."""
-        return int(self.image_processor.patch_size * self.image_processor.merge_size)
 
     @property
     def budget(self) -> PixelBudget:
@@ -67,12 +66,6 @@ class QwenVL(Family):
             raise ContextError(f"a view of {view.size} pixels is not made of visual tokens of {self.multiple} pixels")
         processed = self.image_processor(images=[view.image], do_resize=False, return_tensors="pt")
         return {"pixel_values": processed["pixel_values"], "image_grid_thw": processed["image_grid_thw"]}
-
-    def features_in(self, images: Mapping[str, Tensor]) -> int:
-        """Patches over merge size squared."""
-        if "pixel_values" not in images:
-            return 0
-        return int(images["pixel_values"].shape[0]) // int(self.image_processor.merge_size) ** 2
 
     def positions(self, token_ids: Sequence[int], views: Sequence[View]) -> Tensor:
         """As the model's own `get_rope_index`: text advances all axes, an image spans its grid from one start.

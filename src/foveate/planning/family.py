@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 import torch
-from torch import Tensor
 
 from foveate.context import Context
 from foveate.families.base import Encoded, Family
+from foveate.families.geometry import Grid
 from foveate.images import PixelBudget, View
 from foveate.planning.models import Shapes
 from foveate.regions import Frame
@@ -27,14 +27,9 @@ class Sized(Family):
     frame = Frame.PIXEL
 
     def __init__(self, shapes: Shapes) -> None:
-        self.config, self._shapes = shapes.config, shapes
+        self.config, self.geometry, self._shapes = shapes.config, shapes.geometry, shapes
         self.text = 1
-        self.grids: Sequence[tuple[int, int]] = ()
-
-    @property
-    def multiple(self) -> int:
-        """The configuration's."""
-        return self._shapes.multiple
+        self.grids: Sequence[Grid] = ()
 
     @property
     def budget(self) -> PixelBudget:
@@ -70,16 +65,12 @@ class Sized(Family):
         """The placeholder."""
         return (self.image_token_id,)
 
-    def features_in(self, images: Mapping[str, Tensor]) -> int:
-        """As the configuration has it."""
-        return self._shapes.features_in(images)
-
     def encode(self, context: Context) -> Encoded:
         """The views, then the text."""
-        shapes = self._shapes
-        shown = sum(map(shapes.visual_tokens, self.grids))
+        shapes, geometry = self._shapes, self.geometry
+        shown = sum(map(geometry.visual_tokens, self.grids))
         ids = (shapes.image_token_id,) * shown + (shapes.text_token_id,) * self.text
-        return Encoded(ids, torch.arange(len(ids)).expand(shapes.axes, -1), shapes.images(self.grids))
+        return Encoded(ids, torch.arange(len(ids)).expand(geometry.axes, -1), geometry.plain(self.grids))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Nothing."""

@@ -1,10 +1,9 @@
-"""A model known by its configuration alone: shapes without weights, and what its family makes of pixels."""
+"""A model known by its configuration alone: shapes without weights."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from foveate.errors import FoveateError
 from foveate.families import EMBEDDED, tiny
-from foveate.families.registry import architecture_of
+from foveate.families.geometry import Geometry, Tiles
+from foveate.families.registry import ARCHITECTURES, architecture_of
 from foveate.images import PixelBudget
 from foveate.planning.published import BUDGETS, CONFIGS
 
@@ -47,71 +46,10 @@ class Shapes:
         """The language model's part of the configuration."""
         return self.config.get_text_config()
 
-    @property
-    def tiles(self) -> bool:
-        """Whether an image is square tiles of one size (InternVL), or one grid of patches."""
-        return bool(self.config.model_type == "internvl")
-
-    @property
-    def axes(self) -> int:
-        """Of position ids."""
-        return 1 if self.tiles else 3
-
-    @property
-    def _patch(self) -> int:
-        size = self.config.vision_config.patch_size
-        return int(size[0] if isinstance(size, (list, tuple)) else size)
-
     @cached_property
-    def _tile(self) -> tuple[int, int]:
-        """The side of a tile in pixels, and its visual tokens."""
-        side = self.config.vision_config.image_size
-        side = int(side[0] if isinstance(side, (list, tuple)) else side)
-        return side, int(side // self._patch * self.config.downsample_ratio) ** 2
-
-    @property
-    def multiple(self) -> int:
-        """The side of one visual token, in pixels."""
-        if self.tiles:
-            return int(self._patch / self.config.downsample_ratio)
-        return self._patch * int(self.config.vision_config.spatial_merge_size)
-
-    def grid(self, pixels: int) -> tuple[int, int]:
-        """Rows and columns of the nearly square view with the most visual tokens under `pixels`; rows of tiles, 1."""
-        if self.tiles:
-            side, _ = self._tile
-            tiles = max(1, pixels // side**2)
-            return 1, tiles + (tiles > 1)  # the thumbnail
-        tokens = max(1, pixels // self.multiple**2)
-        root = int(tokens**0.5)
-        rows = max(range(max(1, 2 * root // 3), root + 1), key=lambda rows: tokens // rows * rows)
-        return rows, tokens // rows
-
-    def visual_tokens(self, grid: tuple[int, int]) -> int:
-        """Of a view."""
-        return grid[0] * grid[1] * (self._tile[1] if self.tiles else 1)
-
-    def images(self, grids: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        """Pictures of one colour each, as keyword arguments of the model's forward."""
-        if not grids:
-            return {}
-        if self.tiles:
-            side = self._tile[0]
-            parts = [torch.full((columns, 3, side, side), float(n)) for n, (_, columns) in enumerate(grids)]
-            return {"pixel_values": torch.cat(parts)}
-        vision, merge = self.config.vision_config, int(self.config.vision_config.spatial_merge_size)
-        width = int(getattr(vision, "in_channels", 3)) * int(vision.temporal_patch_size) * self._patch**2
-        parts = [torch.full((rows * columns * merge**2, width), float(n)) for n, (rows, columns) in enumerate(grids)]
-        sides = [[1, rows * merge, columns * merge] for rows, columns in grids]
-        return {"pixel_values": torch.cat(parts), "image_grid_thw": torch.tensor(sides)}
-
-    def features_in(self, images: Mapping[str, Tensor]) -> int:
-        """As `Family.features_in`."""
-        if "pixel_values" not in images:
-            return 0
-        if self.tiles:
-            return len(images["pixel_values"]) * self._tile[1]
-        return len(images["pixel_values"]) // int(self.config.vision_config.spatial_merge_size) ** 2
+    def geometry(self) -> Geometry:
+        """What its family makes of pixels."""
+        return _geometry_of(self.config)
 
     @property
     def image_token_id(self) -> int:
@@ -172,6 +110,10 @@ def shapes_of(model: str) -> Shapes:
         ) from error
 
 
+def _geometry_of(config: PretrainedConfig) -> Geometry:
+    return ARCHITECTURES[config.model_type].family.layout.of(config)
+
+
 def _read(path: str, source: str, **options: Any) -> Shapes:
     written, _ = PretrainedConfig.get_config_dict(path, **options)
     if not written:
@@ -198,9 +140,8 @@ def _budget(path: str, config: PretrainedConfig) -> PixelBudget:
     if not file.is_file():
         return usual
     said = json.loads(file.read_text(encoding="utf-8"))
-    if config.model_type == "internvl":
-        side = config.vision_config.image_size[0] ** 2
-        return PixelBudget(said.get("min_patches", 1) * side, said.get("max_patches", 12) * side)
+    if isinstance(geometry := _geometry_of(config), Tiles):
+        return geometry.budget(said.get("min_patches", 1), said.get("max_patches", 12))
     size = said.get("size") or {}
     least = said.get("min_pixels") or size.get("shortest_edge") or usual.min_pixels
     most = said.get("max_pixels") or size.get("longest_edge") or usual.max_pixels

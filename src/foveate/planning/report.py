@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from foveate.planning import plan as planning
+from foveate.planning import option as planning
 from foveate.planning.machines import GIB
-from foveate.planning.plan import Option, Plan
+from foveate.planning.option import Option
+from foveate.planning.plan import Plan
 
 
 def as_json(plan: Plan, recipe: str, typed: str = "") -> dict[str, Any]:
@@ -37,7 +38,7 @@ def as_json(plan: Plan, recipe: str, typed: str = "") -> dict[str, Any]:
             {
                 "turn": row.name,
                 "per_question": count,
-                "visual_tokens": sum(map(plan.shapes.visual_tokens, row.images)),
+                "visual_tokens": sum(map(plan.shapes.geometry.visual_tokens, row.images)),
                 "prompt": row.prompt(plan.shapes),
                 "branches": row.branches,
                 "branch": row.branch(plan.shapes),
@@ -69,7 +70,7 @@ def _option(option: Option) -> dict[str, Any]:
 
 
 def _command(plan: Plan, best: Option, recipe: str, typed: str) -> str:
-    launcher = "" if plan.machine.count == 1 else f"torchrun --nproc-per-node {plan.machine.count} --no-python "
+    launcher = "" if plan.machine.count == 1 else f"torchrun --nproc-per-node {plan.machine.count} -m "
     flags = " ".join(f"--set {flag}" for flag in best.flags)
     words = (
         f"{launcher}foveate train {recipe} --model {plan.shapes.name}",

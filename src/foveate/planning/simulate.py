@@ -18,7 +18,7 @@ from foveate.planning.family import Sized
 from foveate.planning.ledger import Ledger, Span
 from foveate.planning.models import Shapes
 from foveate.planning.standing import standing, storages
-from foveate.planning.workload import RowShape, Share, batch_of
+from foveate.planning.workload import Rows, RowShape, batch_of
 from foveate.recipes import Recipe
 from foveate.training.packing import PackedBatch, batch_logprobs
 from foveate.training.policy import Reference
@@ -47,7 +47,7 @@ class Update:
             computes, the one that is fetched) and what is in no block.
         whole: all weights in the precision computed in, as rollouts gather them.
         in_4_bits: bytes that `quantised` saves.
-        flops: of each share, for one batch, recomputation included; by the name of the row.
+        flops: of each kind, for one batch, recomputation included; by the name of the row.
     """
 
     weights: int
@@ -114,14 +114,14 @@ class Extent:
 
 
 def simulate_update(
-    shapes: Shapes, recipe: Recipe, shares: Sequence[Share], *, gpu: bool, every_block: bool = False
+    shapes: Shapes, recipe: Recipe, kinds: Sequence[Rows], *, gpu: bool, every_block: bool = False
 ) -> Update:
     """One optimizer step over these rows, with the optimizer's states there already.
 
     Args:
         recipe: its objective, setup and optimizer count; see `Update.quantised`. With `setup.shard=full` weights are
             what is gathered of them, in bfloat16 where that is computed with: `passing` and `flops` are then right.
-        shares: none for what stands all the time alone; nothing is computed then.
+        kinds: none for what stands all the time alone; nothing is computed then.
         gpu: the kernels and the optimizer's ways of a GPU, or a CPU's.
         every_block: runs each block, not only one of those that are alike; the figures are the same.
     """
@@ -144,8 +144,8 @@ def simulate_update(
         lasting, held = ledger.lasting, ledger.held
         ledger.keep_gradients(trained)
         optimizer.register_step_pre_hook(lambda *_: ledger.mark(_STEP))
-        batches = [batch_of(share, shapes) for share in shares]
-        if len(batches) == 1 and shares[0].batches > 1:
+        batches = [batch_of(kind, shapes) for kind in kinds]
+        if len(batches) == 1 and kinds[0].batches > 1:
             batches *= 2  # gradients are there when the second one begins
         phases: list[str] = []
 
@@ -187,7 +187,7 @@ def simulate_update(
             gathered=width * (2 * max(blocks) + _count(policy.model) - sum(blocks)),
             whole=width * whole(_count),
             in_4_bits=whole(_less_in_4_bits(policy)),
-            flops={share.row.name: extent.flops for share, extent in zip(shares, going, strict=False)},
+            flops={kind.row.name: extent.flops for kind, extent in zip(kinds, going, strict=False)},
         )
 
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from foveate.families.geometry import Grid
 from foveate.planning.models import Shapes
 from foveate.recipes import Recipe
 from foveate.recipes.sections import FreeMultiTurnSettings, LocateSettings, MultiTurnSettings, ZoomSettings
 from foveate.training.attention import PackedLayout
 from foveate.training.packing import PackedBatch
-
-Grid = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ class RowShape:
 
     def prompt(self, shapes: Shapes) -> int:
         """Tokens of the prompt."""
-        return self.text + sum(map(shapes.visual_tokens, self.images))
+        return self.text + sum(map(shapes.geometry.visual_tokens, self.images))
 
     def branch(self, shapes: Shapes) -> int:
         """Tokens of a branch: replies, and what comes between."""
-        more = self.between + sum(map(shapes.visual_tokens, self.inserted))
+        more = self.between + sum(map(shapes.geometry.visual_tokens, self.inserted))
         return self.turns * self.reply + (self.turns - 1) * more
 
     def positions(self, shapes: Shapes) -> int:
@@ -77,7 +76,7 @@ class RowShape:
 
 
 @dataclass(frozen=True)
-class Share:
+class Rows:
     """Rows of one kind in an update: `count` of them, `together` in a batch."""
 
     row: RowShape
@@ -98,15 +97,15 @@ def rows_of(recipe: Recipe, shapes: Shapes, assumed: Assumed, *, longest: bool) 
     """
     rollout, asked = recipe.rollout, recipe.protocol
     reply = rollout.max_new_tokens if longest else min(_average(recipe, assumed), rollout.max_new_tokens)
-    view = shapes.grid(recipe.images.view_budget(shapes.budget).max_pixels)
-    crop = shapes.grid(recipe.images.crop_budget(shapes.budget).max_pixels)
+    view = shapes.geometry.grid(recipe.images.view_budget(shapes.budget).max_pixels)
+    crop = shapes.geometry.grid(recipe.images.crop_budget(shapes.budget).max_pixels)
     first = RowShape("question", (view,), assumed.prompt_tokens, rollout.group_size, reply)
     if isinstance(asked, LocateSettings):
         crops = asked.max_boxes if longest else min(assumed.crops, asked.max_boxes)
         kept: tuple[Grid, ...] = ()
         if not asked.withhold_full_image:
             kept = (
-                shapes.grid(
+                shapes.geometry.grid(
                     (recipe.images.answer_budget(shapes.budget) or recipe.images.view_budget(shapes.budget)).max_pixels
                 ),
             )
@@ -122,25 +121,25 @@ def rows_of(recipe: Recipe, shapes: Shapes, assumed: Assumed, *, longest: bool) 
     return [(first, 1)]
 
 
-def shares_of(rows: list[tuple[RowShape, int]], shapes: Shapes, questions: int, tokens_per_batch: int) -> list[Share]:
+def in_batches(rows: list[tuple[RowShape, int]], shapes: Shapes, questions: int, tokens_per_batch: int) -> list[Rows]:
     """The rows of an update over `questions` questions, in batches as `training.packing.pack` fills them."""
-    shares = []
+    kinds = []
     for row, count in rows:
         total = count * questions
-        shares.append(Share(row, total, max(1, min(total, tokens_per_batch // row.positions(shapes)))))
-    return sorted(shares, key=lambda share: (share.row.branches, share.row.prompt(shapes)))
+        kinds.append(Rows(row, total, max(1, min(total, tokens_per_batch // row.positions(shapes)))))
+    return sorted(kinds, key=lambda kind: (kind.row.branches, kind.row.prompt(shapes)))
 
 
-def batch_of(share: Share, shapes: Shapes) -> PackedBatch:
+def batch_of(kind: Rows, shapes: Shapes) -> PackedBatch:
     """A batch of these rows, as `training.packing` would make it: ids, positions and masks; pictures of one colour."""
-    row, rows = share.row, share.together
+    row, rows = kind.row, kind.together
     prefix, length = row.prompt(shapes) - 1, row.branch(shapes)
     total = prefix + row.branches * length
     ids_BT = torch.full((rows, total), shapes.text_token_id)
-    shown = sum(map(shapes.visual_tokens, row.images))
+    shown = sum(map(shapes.geometry.visual_tokens, row.images))
     ids_BT[:, :shown] = shapes.image_token_id
     keep_BGL = torch.ones(rows, row.branches, length, dtype=torch.bool)
-    inserted = sum(map(shapes.visual_tokens, row.inserted))
+    inserted = sum(map(shapes.geometry.visual_tokens, row.inserted))
     for turn in range(1, row.turns):
         start = turn * row.reply + (turn - 1) * (row.between + inserted)
         keep_BGL[:, :, start : start + row.between + inserted] = False
@@ -153,12 +152,12 @@ def batch_of(share: Share, shapes: Shapes) -> PackedBatch:
     return PackedBatch(
         layout=PackedLayout(prefix, row.branches, length, torch.ones(rows, prefix, dtype=torch.bool)),
         input_ids_BT=ids_BT,
-        positions_ABT=torch.arange(total).expand(shapes.axes, rows, -1),
+        positions_ABT=torch.arange(total).expand(shapes.geometry.axes, rows, -1),
         labels_BK=torch.full((rows, row.branches * length), shapes.text_token_id),
         keep_BK=keep_BK,
         episode_N=torch.zeros(sampled, dtype=torch.long),
         token_N=torch.arange(sampled),
-        images=shapes.images(of_one * rows),
+        images=shapes.geometry.plain(of_one * rows),
     )
 
 

@@ -15,6 +15,7 @@ import torch
 
 from foveate.errors import FoveateError
 from foveate.recipes import StageName
+from foveate.sizes import in_words
 
 Phase = Literal["setting up", "rollout", "update", "reference"]
 
@@ -134,11 +135,6 @@ def free_bytes(folder: Path) -> int:
     """Of the file system that a folder is or will be in."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
-
-
-def in_words(count: int) -> str:
-    """A number of bytes for people."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def memory_metrics() -> dict[str, float]:
