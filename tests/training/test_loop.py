@@ -220,7 +220,7 @@ def test_a_question_with_nothing_to_count_can_be_trained_on(tmp_path: Path) -> N
 
 
 RESUMED = {name: (name,) for name in recipe_names() if load_recipe(name).stages == ["rl"]}
-"""Recipes with their settings; those with a stage `sft` are resumed in tests/test_runs.py."""
+"""Recipes with their settings; those with a stage `sft` are resumed in tests/runs/test_starting.py."""
 RESUMED |= {"mgpo, three turns": ("mgpo", "protocol.turns=3"), "hart, full image kept": ("hart", *FULL_IMAGE)}
 RESUMED |= {"mgpo, general form": ("mgpo", "protocol.name=multi_turn_free")}
 

@@ -19,7 +19,7 @@ from foveate.families import tiny
 from foveate.questions.scenes import SceneConfig, export
 from foveate.questions.schema import Question
 from foveate.recipes import Recipe, RecipeError, dump_recipe, load_recipe, recipe_names
-from foveate.runs import Standing, load_policy, recipe_for, start
+from foveate.runs import Standing, load_policy, recipe_for, start, starting
 from foveate.training import SplitError, StepReport, TrainingError
 from foveate.training.checkpoints import checkpoints
 from foveate.training.limits import DiskFullError
@@ -163,7 +163,7 @@ def test_killed_between_stages_it_resumes_with_the_second(
         return real(model)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs, "load_policy", load_or_die)
+        patched.setattr(starting, "load_policy", load_or_die)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "killed", data)
     assert same(policy_in(tmp_path / "killed"), policy_in(tmp_path / "killed" / "1-rl"))
@@ -203,12 +203,12 @@ def test_a_resumed_run_keeps_its_settings_and_its_questions(
     changed = load_recipe("hart-full", [*SMALL, "sft.epochs=2"])
     with pytest.raises(TrainingError, match="differs"):
         train(tmp_path, data, chosen=changed, resume=True)
-    real = runs.load_data
+    real = starting.load_data
 
     def fewer(*arguments, **options) -> list[Question]:
         return list(real(*arguments, **options))[1:]
 
-    monkeypatch.setattr(runs, "load_data", fewer)
+    monkeypatch.setattr(starting, "load_data", fewer)
     with pytest.raises(TrainingError, match="other questions"):
         train(tmp_path, data, resume=True)
 
@@ -219,7 +219,7 @@ def test_a_disk_that_is_full_from_the_beginning_is_named(
     def fail(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(runs, "replace_json", fail)
+    monkeypatch.setattr(starting, "replace_json", fail)
     with pytest.raises(DiskFullError, match=str(tmp_path)):
         train(tmp_path, data, "rl")
 
@@ -344,10 +344,10 @@ def test_a_stage_whose_folder_was_renamed_has_to_be_told_how_it_is_asked(tmp_pat
 def test_a_tool_that_is_rewarded_without_an_information_gap_is_warned_of(
     data: str, name: str, gap: bool, changes: tuple[str, ...], warned: bool
 ) -> None:
-    questions = list(runs.load_data(data))
+    questions = list(starting.load_data(data))
     if gap:
         questions[-1] = dataclasses.replace(questions[-1], view_pixels=13_000)
-    said = runs.lacks_information_gap(load_recipe(name, changes), data, questions)
+    said = starting.lacks_information_gap(load_recipe(name, changes), data, questions)
     assert (said is not None) == warned
     if said:
         assert "view_pixels" in said
@@ -365,7 +365,7 @@ def test_a_tool_that_is_rewarded_without_an_information_gap_is_warned_of(
     ],
 )
 def test_groups_of_one_are_said_to_teach_nothing(settings: list[str], warned: bool) -> None:
-    assert bool(runs.lacks_advantages(load_recipe("hart", settings))) == warned
+    assert bool(starting.lacks_advantages(load_recipe("hart", settings))) == warned
 
 
 def test_the_warning_comes_before_the_training(tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
