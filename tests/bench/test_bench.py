@@ -17,6 +17,7 @@ from foveate.bench import rollout, step, update
 from foveate.bench.measure import alternating, peak_bytes, threads
 from foveate.bench.workload import ModelSize, forward_flops, make_context, make_vlm
 from foveate.episodes import Episode
+from foveate.errors import FoveateError
 from foveate.families import VLM
 from foveate.training import packing
 
@@ -122,3 +123,10 @@ def test_a_step_goes_through_all_of_its_phases(tmp_path: Path, settings: list[st
     assert packed.tokens == separate.tokens == rows["locate"].tokens + rows["answer"].tokens == 2 * 2 * 4
     assert 0 < packed.flops < separate.flops  # the picture once instead of twice
     assert packed.of_peak is None  # of a CPU
+
+
+def test_a_step_of_other_sizes_is_refused() -> None:
+    with pytest.raises(FoveateError, match="one of 300, 640, 1280"):
+        step.main(visual_tokens=500)
+    with pytest.raises(FoveateError, match="this bench is of Qwen2.5-VL"):
+        step.main(model="Qwen/Qwen3-VL-2B-Instruct")

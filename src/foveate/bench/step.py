@@ -217,9 +217,11 @@ def main(
         device: `cpu` or a CUDA device.
 
     Raises:
-        FoveateError: the model is no Qwen2.5-VL.
+        FoveateError: the model is no Qwen2.5-VL, or there is no picture of so many visual tokens.
     """
     visual_tokens = 300 if quick else visual_tokens
+    if visual_tokens not in GRIDS:
+        raise FoveateError(f"--visual-tokens {visual_tokens}: one of {', '.join(map(str, GRIDS))}")
     columns, rows = GRIDS[visual_tokens]
     pixels = columns * rows * 28 * 28
     recipe = load_recipe(
