@@ -128,5 +128,5 @@ def test_a_step_goes_through_all_of_its_phases(tmp_path: Path, settings: list[st
 def test_a_step_of_other_sizes_is_refused() -> None:
     with pytest.raises(FoveateError, match="one of 300, 640, 1280"):
         step.main(visual_tokens=500)
-    with pytest.raises(FoveateError, match="this bench is of Qwen2.5-VL"):
+    with pytest.raises(FoveateError, match="this bench is of"):
         step.main(model="Qwen/Qwen3-VL-2B-Instruct")
