@@ -29,6 +29,7 @@ from foveate.recipes import load_recipe
 from foveate.rewards import TERMS
 from foveate.runs import GroundingObserver
 from foveate.training import StepReport, Trainer
+from foveate.training.processes import end
 
 SCENES = Scenes(SceneConfig(size=448), seed=3, length=64)
 
@@ -144,3 +145,7 @@ if __name__ == "__main__":
         history = run(**planned)
         if os.environ.get("RANK", "0") != "0":
             Path(planned["out"], "history-of-another.json").write_text(json.dumps(history), encoding="utf-8")
+    end()
+    # All is written. Now and then a thread of gloo's aborts the interpreter on its way out.
+    sys.stdout.flush()
+    os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,6 +93,7 @@ def end() -> None:
     A process alone has nobody to take leave of: a group that it has is an engine's own, which ends it itself.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        gc.collect()  # models in cycles hold groups, whose threads would outlive them
         torch.distributed.destroy_process_group()
 
 
