@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ from foveate.context import Context, Message, Sampled
 from foveate.episodes import Episode, StopReason
 from foveate.families import VLM, tiny
 from foveate.families.registry import ARCHITECTURES
+from foveate.generators.base import Request, Sampling
+from foveate.generators.local import LocalGenerator
 from foveate.images import View
 from foveate.protocols.base import Completion, FinishReason, Turn
 from foveate.questions.schema import Question
 from foveate.regions import Box
+from foveate.training.packing import packed_logprobs, separate_logprobs
 
 PATCH = 28
 """Side of a visual token, in pixels; 32 in Qwen3-VL."""
@@ -187,6 +191,27 @@ def noise_view(columns: int, rows: int, seed: int = 0, patch: int = PATCH) -> Vi
     pixels = np.random.default_rng((columns, rows, seed)).integers(0, 256, (rows * patch, columns * patch, 3), np.uint8)
     source = Box(seed, 0, seed + columns * patch, rows * patch)
     return View(Image.fromarray(pixels), source, (100_000, 10_000))
+
+
+@cache
+def of_kind(kind: str) -> VLM:
+    """One random model of each kind, for tests that do not change it."""
+    return random_vlm(kind=kind, gain=1.0)
+
+
+def assert_trainers_logprobs(vlm: VLM, asked: Sequence[Request], sampling: Sampling) -> None:
+    """What the local generator says of its tokens is what the trainer computes of them, in packed rows
+    and in separate ones."""
+    episodes, reported = [], []
+    for request, completions in zip(asked, LocalGenerator(vlm).generate(asked, sampling), strict=True):
+        for completion in completions:
+            episodes.append(make_episode(make_question(), (request.context, completion.token_ids)))
+            reported.append(torch.tensor(completion.logprobs))
+    for of in (separate_logprobs, packed_logprobs):
+        with torch.no_grad():
+            found = of(vlm, episodes, temperature=sampling.temperature)
+        for one, other in zip(found, reported, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def make_question(name: str = "q") -> Question:

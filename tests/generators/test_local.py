@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.models import EOS, make_episode, make_question, noise_view, random_vlm, words
+from tests.models import EOS, assert_trainers_logprobs, noise_view, random_vlm, words
 
 from foveate.context import Context, Message, Sampled
 from foveate.families import VLM
 from foveate.generators.base import Request, Sampling
 from foveate.generators.local import LocalGenerator, sample
 from foveate.protocols.base import Completion, FinishReason
-from foveate.training.packing import packed_logprobs, separate_logprobs
 
 IMAGE_PAD = 5
 
@@ -148,17 +147,7 @@ def test_all_samples_of_a_context_share_one_prefill(vlm: VLM) -> None:
 
 
 def test_logprobs_are_those_of_the_trainer(vlm: VLM) -> None:
-    sampling = Sampling(0.8, 10)
-    episodes, reported = [], []
-    for request, completions in zip(requests(3), LocalGenerator(vlm).generate(requests(3), sampling), strict=True):
-        for completion in completions:
-            episodes.append(make_episode(make_question(), (request.context, completion.token_ids)))
-            reported.append(torch.tensor(completion.logprobs))
-    for of in (separate_logprobs, packed_logprobs):
-        with torch.no_grad():
-            found = of(vlm, episodes, temperature=0.8)
-        for one, other in zip(found, reported, strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    assert_trainers_logprobs(vlm, requests(3), Sampling(0.8, 10))
 
 
 def test_why_it_stopped(vlm: VLM) -> None:

@@ -6,22 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models import KINDS, make_episode, make_question, noise_view, random_vlm, words
+from tests.models import KINDS, assert_trainers_logprobs, noise_view, of_kind, words
 
 from foveate.context import Context, Message, Sampled
 from foveate.families import VLM
 from foveate.generators.base import Request, Sampling
 from foveate.generators.local import LocalGenerator
-from foveate.training.packing import packed_logprobs, separate_logprobs
-
-_MADE: dict[str, VLM] = {}
 
 
 @pytest.fixture(params=KINDS)
 def vlm(request: pytest.FixtureRequest) -> VLM:
-    if request.param not in _MADE:
-        _MADE[request.param] = random_vlm(kind=request.param, gain=1.0)
-    return _MADE[request.param]
+    return of_kind(request.param)
 
 
 def requests(vlm: VLM, samples: int) -> list[Request]:
@@ -66,17 +61,7 @@ def test_logprobs_are_those_of_the_trainer(vlm: VLM) -> None:
     asked = requests(vlm, 3)
     lengths = {len(vlm.family.encode(request.context).token_ids) for request in asked}
     assert len(lengths) >= 4
-    found = LocalGenerator(vlm).generate(asked, Sampling(0.8, 8))
-    episodes, reported = [], []
-    for request, completions in zip(asked, found, strict=True):
-        for completion in completions:
-            episodes.append(make_episode(make_question(), (request.context, completion.token_ids)))
-            reported.append(torch.tensor(completion.logprobs))
-    for of in (separate_logprobs, packed_logprobs):
-        with torch.no_grad():
-            trained = of(vlm, episodes, temperature=0.8)
-        for one, other in zip(trained, reported, strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    assert_trainers_logprobs(vlm, asked, Sampling(0.8, 8))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

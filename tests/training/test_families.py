@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.families.conftest import with_qwens_tokenizer
-from tests.models import KINDS, chained, group, located, make_question, noise_view, random_vlm
+from tests.models import KINDS, chained, group, located, make_question, noise_view, of_kind, random_vlm
 from tests.pictures import marked, red_box
 from torch import Tensor
 from typer.testing import CliRunner
@@ -35,14 +35,10 @@ from foveate.training.selfcheck import self_check
 TOLERANCE = 1e-5
 FAMILIES = ["qwen2_5_vl", "qwen2_vl", "qwen3_vl", "internvl"]
 
-_MADE: dict[str, VLM] = {}
-
 
 @pytest.fixture(params=KINDS)
 def vlm(request: pytest.FixtureRequest) -> VLM:
-    if request.param not in _MADE:
-        _MADE[request.param] = random_vlm(kind=request.param, gain=1.0)
-    return _MADE[request.param]
+    return of_kind(request.param)
 
 
 def shapes(patch: int) -> dict[str, list[Episode]]:

@@ -10,11 +10,12 @@ from foveate.recipes.schema import (
     load_recipe,
     recipe_names,
 )
-from foveate.recipes.sections import AdamW, Setup, Split, Tracker
+from foveate.recipes.sections import AdamW, Engine, Setup, Split, Tracker
 
 __all__ = [
     "USUAL_RECIPE",
     "AdamW",
+    "Engine",
     "Line",
     "Recipe",
     "RecipeError",

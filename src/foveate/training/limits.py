@@ -22,6 +22,12 @@ Phase = Literal["setting up", "rollout", "update", "reference"]
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_SAID = ("no space left", "os error 28", "disk quota exceeded", "os error 122")
 _NO_MEMORY_SAID = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed")
+_DOING: Mapping[Phase, str] = {
+    "setting up": "setting up model, reference and optimizer",
+    "rollout": "sampling rollouts",
+    "update": "updating the weights",
+    "reference": "scoring with the reference",
+}
 _MENDS: Mapping[Phase, str] = {
     "setting up": "Train adapters instead of all weights (setup.lora.rank=16), which also does without a copy for the "
     "reference; or set objective.beta=0, which needs no reference",
@@ -62,14 +68,6 @@ def enough_memory(phase: Phase, stage: StageName) -> Iterator[None]:
             raise
         mend = _MENDS[phase].format(settings=SETTINGS_OF[stage])
         raise OutOfMemoryError(f"out of memory while {_DOING[phase]} ({_memory_said()}). {mend}") from error
-
-
-_DOING: Mapping[Phase, str] = {
-    "setting up": "setting up model, reference and optimizer",
-    "rollout": "sampling rollouts",
-    "update": "updating the weights",
-    "reference": "scoring with the reference",
-}
 
 
 @contextmanager

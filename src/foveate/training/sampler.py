@@ -19,7 +19,7 @@ from foveate.generators import LocalGenerator
 from foveate.generators.base import Generator
 from foveate.generators.rollout import RolloutError, RolloutGenerator
 from foveate.generators.weights import policy_tensors
-from foveate.recipes import Recipe
+from foveate.recipes import Engine, Recipe
 from foveate.training.processes import failing_together
 from foveate.training.selfcheck import MEAN_SHARE, ROUNDINGS, epsilon_of
 from foveate.training.sharding import is_sharded
@@ -58,7 +58,7 @@ class Sampler:
     def _build(self, recipe: Recipe) -> Generator:
         engine = self._engine
         if engine.name == "local":
-            return LocalGenerator(self._vlm, max_prefill_tokens=engine.prefill_tokens, max_samples=engine.samples)
+            return local_generator(self._vlm, engine)
         if any(map(is_sharded, self._vlm.model.modules())):
             raise RolloutError(
                 f"setup.engine.name={engine.name} cannot be given weights that are sharded over processes: train with "
@@ -137,6 +137,11 @@ class Sampler:
             "pictures otherwise. The checkpoints from before are sound. If the engine is right and only coarser, raise "
             "setup.engine.difference_bound."
         )
+
+
+def local_generator(vlm: VLM, engine: Engine) -> LocalGenerator:
+    """The policy itself as a generator, within what a recipe lets it read and write together."""
+    return LocalGenerator(vlm, max_prefill_tokens=engine.prefill_tokens, max_samples=engine.samples)
 
 
 def refuse_uncounted(episodes: Sequence[Episode]) -> None:

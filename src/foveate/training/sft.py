@@ -17,7 +17,7 @@ from torch import Tensor
 
 from foveate.episodes import Episode, Group, run_episodes
 from foveate.families.base import Family
-from foveate.generators import LocalGenerator, Sampling
+from foveate.generators import Sampling
 from foveate.objectives import nll_loss
 from foveate.protocols import Completion, FinishReason, prompts
 from foveate.questions.schema import Question
@@ -28,6 +28,7 @@ from foveate.training.metrics import episode_metrics
 from foveate.training.order import Share
 from foveate.training.packing import PackedBatch, batch_logprobs, pack, sampled_count
 from foveate.training.processes import in_order, without_pictures
+from foveate.training.sampler import local_generator
 from foveate.training.selfcheck import self_check
 from foveate.training.stage import Outcome, Stage
 
@@ -56,10 +57,7 @@ class SFT(Stage):
 
     def __init__(self, recipe: Recipe, learner: Learner) -> None:
         self.recipe, self.learner, self.family = recipe, learner, learner.vlm.family
-        engine = recipe.setup.engine
-        self.generator = LocalGenerator(
-            learner.vlm, max_prefill_tokens=engine.prefill_tokens, max_samples=engine.samples
-        )
+        self.generator = local_generator(learner.vlm, recipe.setup.engine)
         self.protocol = recipe.as_tuned().build_protocol(self.family.budget)
         self.sampling = Sampling(0.0, recipe.rollout.max_new_tokens)
 
